@@ -1,0 +1,399 @@
+"""The typed messages of the wire protocol: the one place that says what the parties tell each other.
+
+Two kinds travel on every connection, many in one frame:
+
+* **stream messages**, one way, in order, never answered as such: client <-> scheduler and scheduler <-> worker;
+* **calls**: :class:`Request` and :class:`Reply` / :class:`ReplyError`, matched by ``id``, many in flight.
+
+Whatever comes in thousands is a *column*: parallel lists, one entry a task, never a list of objects.
+
+Rules for changing a message: fields are only added, at the end, with a default; a field is never removed, reordered
+or given another meaning without raising ``PROTOCOL_VERSION`` of the handshake.
+
+The words used in the fields:
+
+``key``
+    Name of a task and of its result, unique in the network.
+``fn``
+    16 byte content hash of a pickled function. The function itself travels once a connection (:class:`PutFunctions`)
+    and is in force until :class:`DropFunctions`.
+``args``
+    Payload of the pickled pair ``(args, kwargs)``. A result of another task stands in it as a
+    :class:`~distributed.protocol.refs.Ref`; its key is also listed in ``deps``.
+``seq``
+    The scheduler's running number of one submission of a key. It orders tasks of equal priority (lower first) and
+    tells a late answer about an earlier task of the same key from an answer about this one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from distributed.protocol.payload import Payload
+
+#: A task's key. Tuples may nest. Decoded tuples are tuples again (see ``protocol.codec``).
+Key: TypeAlias = str | int | float | bytes | tuple[Any, ...]
+
+# On the wire a payload is ``bin`` (small) or an extension that names buffers of the frame, which only a field of type
+# Any can hold; ``protocol.codec`` turns it into ``bytes`` or ``Serialized``. Read the alias as "Payload".
+WirePayload: TypeAlias = Any
+WireKey: TypeAlias = Any  # Any here, Key after decoding: msgspec has no recursive tuple type
+
+
+class Message(msgspec.Struct, array_like=True, tag=True, gc=False):
+    """Base of all messages."""
+
+
+class TaskOptions(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True):
+    """What holds for all tasks of one :class:`SubmitTasks`.
+
+    ``priority`` higher runs first; ``retries`` how often an erring task is run again; ``workers`` addresses, names or
+    host names that may run it, others only if ``allow_other_workers``; ``resources`` amount of each that one running
+    task takes; ``annotations`` free-form, kept with the task.
+    """
+
+    priority: int = 0
+    retries: int = 0
+    workers: tuple[str, ...] = ()
+    allow_other_workers: bool = False
+    resources: tuple[tuple[str, float], ...] = ()
+    actor: bool = False
+    annotations: bytes = b""  # MessagePack of a dict; opaque here so that options stay hashable
+
+
+class TaskError(msgspec.Struct, array_like=True):
+    """Why a task has no result.
+
+    ``exception`` and ``traceback`` are payloads for the client; ``exception_text`` and ``traceback_text`` are for
+    people and for parties that do not unpickle. ``erred_on`` names workers, ``blamed_key`` the task that failed first.
+    """
+
+    exception: WirePayload
+    traceback: WirePayload = None
+    exception_text: str = ""
+    traceback_text: str = ""
+    erred_on: list[str] = []
+    blamed_key: WireKey = None
+
+
+# ---------------------------------------------------------------- both directions
+
+
+class PutFunctions(Message):
+    """From now on ``fn`` ids[i] means the pickled function blobs[i] (client -> scheduler -> worker)."""
+
+    ids: list[bytes]
+    blobs: list[WirePayload]
+
+
+class DropFunctions(Message):
+    """The sender will not refer to these functions again without putting them anew."""
+
+    ids: list[bytes]
+
+
+class Request(Message):
+    """Call operation ``op``. With ``id`` 0 nobody waits for an answer."""
+
+    id: int
+    op: str
+    kwargs: dict[str, Any] = {}
+
+
+class Reply(Message):
+    """The result of the request with this ``id``."""
+
+    id: int
+    result: Any = None
+
+
+class ReplyError(Message):
+    """The request with this ``id`` raised. ``exception`` is a payload or None, ``text`` says it in one line."""
+
+    id: int
+    text: str
+    exception: WirePayload = None
+    traceback: WirePayload = None
+
+
+# ---------------------------------------------------------------- client -> scheduler
+
+
+class SubmitTasks(Message):
+    """Tasks of one function and one set of options, in the order they should run.
+
+    ``deps`` is None when no task has any, else one list of keys a task; every dependency was submitted or wanted
+    earlier in the same stream. ``wanted`` False: these are inner nodes of a graph, the client holds no future on them.
+    A key that is already known keeps its running or finished task; the client's interest is added to it.
+    """
+
+    fn: bytes
+    name: str
+    keys: list[WireKey]
+    args: list[WirePayload]
+    deps: list[list[WireKey]] | None = None
+    options: TaskOptions = TaskOptions()
+    wanted: bool = True
+
+
+class WantKeys(Message):
+    """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled."""
+
+    keys: list[WireKey]
+
+
+class ReleaseKeys(Message):
+    """The client holds no future on these keys any more."""
+
+    keys: list[WireKey]
+
+
+class CancelKeys(Message):
+    """Cancel for this client, or with ``force`` for all. Every client that wanted them gets TasksCancelled."""
+
+    keys: list[WireKey]
+    force: bool = False
+    reason: str = ""
+    msg: str = ""
+
+
+class RetryKeys(Message):
+    """Run erred tasks again, and with them whatever erred task they stand on."""
+
+    keys: list[WireKey]
+
+
+class ClientHeartbeat(Message):
+    """The client lives."""
+
+
+class CloseClient(Message):
+    """The client leaves for good: its futures may be released at once."""
+
+
+# ---------------------------------------------------------------- scheduler -> client
+
+
+class TasksInMemory(Message):
+    """Results are there. ``values[i]`` is the payload of a small result, else None: ask for it.
+
+    ``types[i]`` is the type's name; ``workers[i]`` an address that holds the result.
+    """
+
+    keys: list[WireKey]
+    values: list[WirePayload]
+    types: list[str]
+    workers: list[str]
+
+
+class TasksErredForClient(Message):
+    """Tasks that ended in an error, one :class:`TaskError` each."""
+
+    keys: list[WireKey]
+    errors: list[TaskError]
+
+
+class TasksCancelled(Message):
+    """Futures on these keys will never resolve; ``reason`` says why in words."""
+
+    keys: list[WireKey]
+    reason: str = ""
+    msg: str = ""
+
+
+class TasksLost(Message):
+    """Results told before are gone and will be computed again (or come as an error): back to pending."""
+
+    keys: list[WireKey]
+
+
+class ClientEvent(Message):
+    """Anything rare: ``topic`` names it, ``data`` is MessagePack-able."""
+
+    topic: str
+    data: Any = None
+
+
+# ---------------------------------------------------------------- scheduler -> worker
+
+
+class RunOptions(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True):
+    """What holds for all tasks of one :class:`RunTasks`.
+
+    ``inline``: send small results along with the completion. ``duration``: expected seconds a task, negative when
+    unknown.
+    """
+
+    priority: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+    inline: bool = True
+    duration: float = -1.0
+    actor: bool = False
+    annotations: bytes = b""
+
+
+class RunTasks(Message):
+    """Run these. Columns are parallel; ``deps`` as in SubmitTasks.
+
+    ``holders`` says of every distinct dependency its size in bytes and the addresses that hold it.
+    """
+
+    fn: bytes
+    name: str
+    keys: list[WireKey]
+    args: list[WirePayload]
+    seqs: list[int]
+    deps: list[list[WireKey]] | None = None
+    holders: list[tuple[WireKey, int, list[str]]] = []
+    options: RunOptions = RunOptions()
+
+
+class FreeKeys(Message):
+    """Forget these: drop the data, take back what has not started, discard the result of what runs."""
+
+    keys: list[WireKey]
+
+
+class StealTasks(Message):
+    """Give back those that have not started. Answered by one TasksReturned with ``reason`` "stolen" (maybe empty)."""
+
+    keys: list[WireKey]
+
+
+class AcquireReplicas(Message):
+    """Fetch copies of these results from their ``holders`` (as in RunTasks)."""
+
+    holders: list[tuple[WireKey, int, list[str]]]
+
+
+class SetWorkerStatus(Message):
+    """``running`` or ``paused`` or ``closing_gracefully``."""
+
+    status: str
+
+
+class CloseWorker(Message):
+    """Stop. ``nanny``: the nanny too, so that nothing starts it again."""
+
+    reason: str = ""
+    nanny: bool = True
+
+
+# ---------------------------------------------------------------- worker -> scheduler
+
+
+class TasksFinished(Message):
+    """Results now in this worker's memory: ``nbytes`` their sizes, ``durations`` seconds each task ran.
+
+    ``values[i]`` is the payload of a small result that was asked for inline, else None.
+    """
+
+    keys: list[WireKey]
+    seqs: list[int]
+    nbytes: list[int]
+    durations: list[float]
+    types: list[str]
+    values: list[WirePayload]
+
+
+class TasksErred(Message):
+    """Tasks that raised."""
+
+    keys: list[WireKey]
+    seqs: list[int]
+    errors: list[TaskError]
+
+
+class TasksReturned(Message):
+    """Tasks given back unstarted; the worker holds nothing of them.
+
+    ``reason`` is "stolen" (answer to StealTasks; ``refused`` are those that had started or were not there), "missing"
+    (dependencies could not be had: ``missing`` lists key and the addresses that did not deliver) or "closing".
+    """
+
+    keys: list[WireKey]
+    seqs: list[int]
+    reason: str
+    refused: list[WireKey] = []
+    missing: list[tuple[WireKey, list[str]]] = []
+
+
+class LongRunning(Message):
+    """These tasks seceded: they run on but hold no thread of the pool any more."""
+
+    keys: list[WireKey]
+    seqs: list[int]
+
+
+class ReplicasAdded(Message):
+    """Copies fetched from other workers are here too."""
+
+    keys: list[WireKey]
+    nbytes: list[int]
+
+
+class ReplicasMissing(Message):
+    """Copies that could not be had, and the addresses that did not deliver."""
+
+    missing: list[tuple[WireKey, list[str]]]
+
+
+class WorkerHeartbeat(Message):
+    """The worker lives. ``metrics``: ``cpu`` (percent), ``memory`` (bytes), ``executing``, ``ready``, … free-form."""
+
+    metrics: dict[str, Any]
+
+
+class WorkerStatusChanged(Message):
+    """``running``, ``paused``, ``closing_gracefully``."""
+
+    status: str
+
+
+class WorkerClosing(Message):
+    """The worker leaves by its own will: not a failure, nobody is blamed."""
+
+    reason: str = ""
+
+
+class WorkerEvent(Message):
+    """Anything rare: ``topic`` names it, ``data`` is MessagePack-able."""
+
+    topic: str
+    data: Any = None
+
+
+ClientToScheduler: TypeAlias = (
+    PutFunctions | DropFunctions | SubmitTasks | WantKeys | ReleaseKeys | CancelKeys | RetryKeys | ClientHeartbeat | CloseClient
+)
+SchedulerToClient: TypeAlias = TasksInMemory | TasksErredForClient | TasksCancelled | TasksLost | ClientEvent
+SchedulerToWorker: TypeAlias = (
+    PutFunctions | DropFunctions | RunTasks | FreeKeys | StealTasks | AcquireReplicas | SetWorkerStatus | CloseWorker
+)
+WorkerToScheduler: TypeAlias = (
+    TasksFinished
+    | TasksErred
+    | TasksReturned
+    | LongRunning
+    | ReplicasAdded
+    | ReplicasMissing
+    | WorkerHeartbeat
+    | WorkerStatusChanged
+    | WorkerClosing
+    | WorkerEvent
+)
+AnyMessage: TypeAlias = (
+    Request | Reply | ReplyError | ClientToScheduler | SchedulerToClient | SchedulerToWorker | WorkerToScheduler
+)
+
+__all__ = [name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, msgspec.Struct)] + [
+    "AnyMessage",
+    "ClientToScheduler",
+    "Key",
+    "Payload",
+    "SchedulerToClient",
+    "SchedulerToWorker",
+    "WorkerToScheduler",
+]

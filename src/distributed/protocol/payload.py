@@ -1,0 +1,107 @@
+"""Payloads: what users' objects look like while they travel.
+
+A payload is either plain ``bytes`` (a small pickle) or a :class:`Serialized` (a pickle whose large parts lie in
+buffers of their own).  The scheduler passes both along without looking inside; only the process that wants the
+object calls :func:`unpack`.  In messages a :class:`Serialized` stands as a reference to the frame's out-of-band
+buffers, so its bytes are never copied into the message body.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import cloudpickle
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+#: A pickle of at least this many bytes travels out of band, so that message bodies stay small.
+OUT_OF_BAND_NBYTES = 64 * 1024
+
+
+class Serialized:
+    """An object as a pickle and its out-of-band buffers.
+
+    Parameters
+    ----------
+    frames : list of bytes-like
+        The pickle stream first, then the buffers of pickle protocol 5 in their order.
+    """
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: list[Buffer]) -> None:
+        self.frames = frames
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all frames in bytes."""
+        return sum(memoryview(frame).nbytes for frame in self.frames)
+
+    def __repr__(self) -> str:
+        return f"<Serialized: {len(self.frames)} frames, {self.nbytes} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Serialized):
+            return NotImplemented
+        return [bytes(f) for f in self.frames] == [bytes(f) for f in other.frames]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+Payload: TypeAlias = bytes | Serialized
+
+
+def pack(obj: Any) -> Payload:
+    """Pickle any object: the standard pickler first, cloudpickle where that cannot.
+
+    Raises
+    ------
+    Exception
+        Whatever cloudpickle raises for an object that cannot be pickled.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    stream = pickle_with(obj, buffers.append)
+    if not buffers and len(stream) < OUT_OF_BAND_NBYTES:
+        return stream
+    return Serialized([stream, *(_flat(buffer) for buffer in buffers)])
+
+
+def pickle_with(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    """Pickle stream of ``obj``; large buffers go to ``buffer_callback``.
+
+    What is defined in ``__main__`` or inside a function travels by value, as cloudpickle does it.
+    """
+    taken: list[pickle.PickleBuffer] = []
+    try:
+        stream = pickle.dumps(obj, 5, buffer_callback=None if buffer_callback is None else taken.append)
+        by_value = b"__main__" in stream
+    except Exception:
+        by_value = True
+    if by_value:
+        taken.clear()
+        stream = cloudpickle.dumps(obj, 5, buffer_callback=None if buffer_callback is None else taken.append)
+    if buffer_callback is not None:
+        for buffer in taken:
+            buffer_callback(buffer)
+    return stream
+
+
+def unpack(payload: Payload) -> Any:
+    """The object inside a payload. Raises whatever unpickling it raises."""
+    if isinstance(payload, Serialized):
+        return pickle.loads(payload.frames[0], buffers=payload.frames[1:])
+    return pickle.loads(payload)
+
+
+def nbytes(payload: Payload) -> int:
+    """Size of a payload in bytes."""
+    return payload.nbytes if isinstance(payload, Serialized) else len(payload)
+
+
+def _flat(buffer: pickle.PickleBuffer) -> memoryview:
+    try:
+        return buffer.raw()
+    except BufferError:  # not contiguous: a copy is
+        return memoryview(memoryview(buffer).tobytes())
