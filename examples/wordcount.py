@@ -1,7 +1,7 @@
 """Count the words of a tree of text files on a network.
 
-The corpus is there on any machine: the sources of Python's own standard library, about 30 MB. The files are cut into
-chunks of about equal size, one task counts each chunk, and a tree of further tasks adds the counts up.
+The corpus is there on any machine: the sources of Python's own standard library, about 30 MB. The files are
+cut into chunks of about equal size, one task counts each chunk, and a tree of further tasks adds the counts up.
 
 On an embedded network, made for this run and gone after it::
 
@@ -30,7 +30,11 @@ from typing import NamedTuple
 from distributed import Client, LocalCluster
 
 WORD = re.compile(r"[^\W\d_]\w*")
-FOREIGN = {"site-packages", "dist-packages", "__pycache__"}  # not the standard library, though they lie inside it
+FOREIGN = {
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}  # not the standard library, though they lie inside it
 FAN_IN = 8
 
 
@@ -71,7 +75,9 @@ def merge(parts: list[Count]) -> Count:
     words: Counter[str] = Counter()
     for part in parts:
         words.update(part.words)
-    return Count(words, sum(part.nbytes for part in parts), [path for part in parts for path in part.unreadable])
+    return Count(
+        words, sum(part.nbytes for part in parts), [path for part in parts for path in part.unreadable]
+    )
 
 
 # ---------------------------------------------------------------- what the client does
@@ -90,7 +96,7 @@ def find_files(root: Path, pattern: str) -> list[tuple[int, str]]:
 
 
 def cut(files: list[tuple[int, str]], chunk_nbytes: int) -> list[list[str]]:
-    """Chunks of files of about equal size: the largest file first, each into the chunk that is smallest so far."""
+    """Chunks of about equal size: the largest file first, each into the chunk that is smallest so far."""
     number = max(1, min(len(files), round(sum(size for size, _ in files) / chunk_nbytes)))
     chunks: list[list[str]] = [[] for _ in range(number)]
     sizes = [0] * number
@@ -102,7 +108,7 @@ def cut(files: list[tuple[int, str]], chunk_nbytes: int) -> list[list[str]]:
 
 
 def wordcount(client: Client, chunks: list[list[str]]) -> tuple[Count, int, int]:
-    """Count on the network. Returns the sum, the number of words by the counting tasks' own word, and of tasks."""
+    """Count on the network. Returns the sum, the words that its parts hold, and the number of tasks."""
     parts = client.map(count, chunks)
     totals = client.map(total, parts)
     tasks = len(parts) + len(totals)
@@ -126,7 +132,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     files = find_files(args.root, args.pattern)
     if not files:
-        return complain(f"there is no readable file {args.pattern} in {args.root}: name another place by --root")
+        return complain(
+            f"there is no readable file {args.pattern} in {args.root}: name another place by --root"
+        )
     chunks = cut(files, args.chunk_size)
     size = sum(nbytes for nbytes, _ in files)
     print(f"corpus   {args.root}: {len(files):,} files, {size / 1e6:.1f} MB, in {len(chunks):,} chunks")
@@ -153,15 +161,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Count the words of a tree of text files on a network of Python processes."
     )
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="network to use (default: make one for this run)")
-    parser.add_argument("--workers", type=positive, metavar="N", help="workers of the network made (default: one a core)")
-    parser.add_argument(
-        "--root", type=Path, default=Path(sysconfig.get_path("stdlib")), help="folder (default: the standard library)"
+    option = parser.add_argument
+    option("--scheduler", metavar="ADDRESS", help="network to use (default: make one for this run)")
+    option("--workers", type=positive, metavar="N", help="workers of the network made (default: one a core)")
+    library = Path(sysconfig.get_path("stdlib"))
+    option("--root", type=Path, default=library, help="folder (default: the standard library)")
+    option("--pattern", default="*.py", help="names of the files (default: %(default)s)")
+    option(
+        "--chunk-size",
+        type=positive,
+        default=250_000,
+        metavar="BYTES",
+        help="of a task (default: %(default)s)",
     )
-    parser.add_argument("--pattern", default="*.py", help="names of the files (default: %(default)s)")
-    parser.add_argument("--chunk-size", type=positive, default=250_000, metavar="BYTES", help="a task's share (default: %(default)s)")
-    parser.add_argument("--top", type=positive, default=10, metavar="N", help="how many words to print (default: %(default)s)")
-    parser.add_argument("--verify", action="store_true", help="count again in this process and compare")
+    option("--top", type=positive, default=10, metavar="N", help="words to print (default: %(default)s)")
+    option("--verify", action="store_true", help="count again in this process and compare")
     return parser.parse_args(argv)
 
 
@@ -186,7 +200,9 @@ def report(result: Count, top: int, tasks: int, seconds: float) -> None:
 def check(result: Count, words: int, size: int, chunks: list[list[str]] | bool) -> int:
     """Hold the result against what is known otherwise. Returns the exit status."""
     if result.unreadable:
-        print(f"skipped  {len(result.unreadable)} files that the workers could not read, {result.unreadable[0]} first")
+        print(
+            f"skipped  {len(result.unreadable)} files that workers could not read: {result.unreadable[0]} …"
+        )
     if total(result) != words:
         return complain(f"wrong: {total(result):,} words in the sum, {words:,} in its parts", 1)
     if not result.unreadable and result.nbytes != size:
