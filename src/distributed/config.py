@@ -1,7 +1,7 @@
 """Configuration: our defaults below dask's, and the few ways we read it.
 
-Importing this module puts the defaults of ``distributed.yaml`` underneath ``dask.config.config``; whatever the
-user has set, there or in the environment, stays on top. The rest is dask's own interface (``dask.config.set`` …).
+Importing this module puts the defaults of ``distributed.yaml`` underneath ``dask.config.config``; whatever
+the user has set, there or in the environment, stays on top. The rest is ``dask.config`` itself.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def get_ip_interface(ifname: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def ensure_ip(hostname: str) -> str:
-    """``hostname`` as an IP address; an address is returned as it is, ``localhost`` as IPv4 where that exists.
+    """``hostname`` as an IP address, IPv4 where it has one; an address is returned as it is.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """What this machine gives to this process: processors and memory, limits of containers counted.
 
-Control groups (versions 1 and 2), processor affinity and resource limits all may leave less than the hardware has; the
+Control groups (versions 1 and 2), processor affinity and resource limits may leave less than the hardware has; the
 smallest counts. ``CPU_COUNT`` and ``MEMORY_LIMIT`` are looked up when first asked for.
 """
 
@@ -83,7 +83,7 @@ def _memory_bounds(root: Path) -> Iterator[int]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the control groups this process is in, from the innermost outwards: every one of them binds."""
+    """Folders of the control groups this process is in, from the innermost outwards: each of them binds."""
     if sys.platform != "linux":
         return
     mount = root / "sys/fs/cgroup"

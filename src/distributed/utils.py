@@ -1,4 +1,4 @@
-"""Helpers that other packages import from here. What has a theme of its own lives in a module of that theme."""
+"""Helpers that other packages import from here; what has a theme of its own lives in a module of its own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from distributed.host import ensure_ip, get_ip, get_ip_interface, get_ipv6, open
 from distributed.logs import Log, Logs, silence_logging, silence_logging_cmgr
 
 if TYPE_CHECKING:
+    from dask.utils import has_keyword, key_split, parse_bytes, parse_timedelta
+
     from distributed.loops import LoopRunner, SyncMethodMixin, in_async_call, sync
 
 __all__ = [
@@ -69,7 +71,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TimeoutError = TimeoutError
 
-#: What a worker's threads know about the task they run (``execution_state``, ``key``); other libraries look in here.
+#: What a worker's threads know about the task they run (``execution_state``, ``key``); libraries look here.
 thread_state = threading.local()
 
 # Names whose home loads more than this module should.
@@ -101,7 +103,7 @@ def __getattr__(name: str) -> Any:
 
 
 def import_term(name: str) -> Any:
-    """The object that a dotted name such as ``"distributed.Worker"`` means; a name without dots means a module.
+    """The object that a dotted name such as ``"distributed.Worker"`` means; without dots, a module.
 
     Examples
     --------
@@ -160,11 +162,9 @@ def iscoroutinefunction(f: Any) -> bool:
         f = f.func
     if inspect.iscoroutinefunction(f):
         return True
-    return (
-        not inspect.isroutine(f)
-        and not inspect.isclass(f)
-        and inspect.iscoroutinefunction(getattr(f, "__call__", None))
-    )
+    if inspect.isroutine(f) or inspect.isclass(f):
+        return False
+    return inspect.iscoroutinefunction(getattr(type(f), "__call__", None))  # noqa: B004 - not to see if callable
 
 
 # ---------------------------------------------------------------- waiting and time
@@ -218,7 +218,7 @@ class Deadline:
         return self.remaining == 0
 
 
-async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
+async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - a known interface
     """``asyncio.wait_for`` that raises :class:`TimeoutError`."""
     async with asyncio.timeout(timeout):
         return await fut
@@ -279,6 +279,9 @@ def log_errors(func: Any = None, /, *, pdb: bool = False, unroll_stack: int = 0)
     return guard if func is None else guard(func)
 
 
+_NOT_ERRORS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
+
+
 class _LogErrors:
     def __init__(self, pdb: bool) -> None:
         self.pdb = pdb
@@ -303,23 +306,14 @@ class _LogErrors:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: Any
-    ) -> None:
-        if exc is None or isinstance(
-            exc, (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
-        ):
+    def __exit__(self, exc_type: Any, exc: BaseException | None, traceback: Any) -> None:
+        if exc is None or isinstance(exc, _NOT_ERRORS):
             return
-        name = exc.__traceback__.tb_next.tb_frame.f_globals.get("__name__") if _inner(exc) else None
-        logging.getLogger(name or __name__).exception("%s", exc)
+        logger.exception("%s", exc)
         if self.pdb:
             import pdb
 
             pdb.post_mortem(traceback)
-
-
-def _inner(exc: BaseException) -> bool:
-    return exc.__traceback__ is not None and exc.__traceback__.tb_next is not None
 
 
 # ---------------------------------------------------------------- texts
@@ -361,8 +355,7 @@ def cli_keywords(
                 raise ValueError(f"neither the command nor the class knows the option {name!r}")
     words: list[str] = []
     for name, value in d.items():
-        text = str(value)
-        words += ["--" + name.replace("_", "-"), text[1:-1] if text[:1] == text[-1:] == "'" else text]
+        words += ["--" + name.replace("_", "-"), str(value)]
     return words
 
 
