@@ -28,7 +28,8 @@ _DEFAULTS = Path(__file__).with_name("distributed.yaml")
 def load_defaults() -> dict[str, Any]:
     """The defaults of this package, as a fresh dictionary ``{"distributed": {...}}``."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # parsing in C takes 3 ms, in Python 40
-    return yaml.load(_DEFAULTS.read_bytes(), Loader=loader)
+    defaults: dict[str, Any] = yaml.load(_DEFAULTS.read_bytes(), Loader=loader)
+    return defaults
 
 
 def ensure_defaults() -> None:
@@ -51,12 +52,14 @@ def seconds(key: str, default: float | None = None) -> float | None:
     ValueError
         When the value is no duration; names the key.
     """
-    return _parse(key, default, _parse_timedelta, "a duration such as 30s or 5 minutes")
+    value: float | None = _parse(key, default, _parse_timedelta, "a duration such as 30s or 5 minutes")
+    return value
 
 
 def nbytes(key: str, default: int | None = None) -> int | None:
     """The size configured under ``key`` in bytes; ``default`` when the value is null or absent."""
-    return _parse(key, default, _parse_bytes, "a size such as 2GiB")
+    value: int | None = _parse(key, default, _parse_bytes, "a size such as 2GiB")
+    return value
 
 
 def snapshot() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What this machine gives to this process: processors and memory, limits of containers counted.
 
-Control groups (versions 1 and 2), processor affinity and resource limits may leave less than the hardware has; the
-smallest counts. ``CPU_COUNT`` and ``MEMORY_LIMIT`` are looked up when first asked for.
+Control groups (versions 1 and 2), processor affinity and resource limits may leave less than the hardware has:
+the smallest counts. ``CPU_COUNT`` and ``MEMORY_LIMIT`` are looked up when first asked for.
 """
 
 from __future__ import annotations

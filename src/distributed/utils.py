@@ -26,7 +26,7 @@ from distributed.logs import Log, Logs, silence_logging, silence_logging_cmgr
 if TYPE_CHECKING:
     from dask.utils import has_keyword, key_split, parse_bytes, parse_timedelta
 
-    from distributed.loops import LoopRunner, SyncMethodMixin, in_async_call, sync
+    from distributed.loops import LoopRunner, SyncMethodMixin, sync
 
 __all__ = [
     "All",
@@ -46,7 +46,6 @@ __all__ = [
     "has_keyword",
     "import_file",
     "import_term",
-    "in_async_call",
     "is_kernel",
     "iscoroutinefunction",
     "json_load_robust",
@@ -78,7 +77,6 @@ thread_state = threading.local()
 _ELSEWHERE = {
     "LoopRunner": "distributed.loops",
     "SyncMethodMixin": "distributed.loops",
-    "in_async_call": "distributed.loops",
     "sync": "distributed.loops",
     "key_split": "dask.utils",
     "parse_bytes": "dask.utils",
@@ -326,7 +324,7 @@ def format_dashboard_link(host: str, port: int | str) -> str:
     template = dask.config.get("distributed.dashboard.link", "{scheme}://{host}:{port}/status")
     secure = dask.config.get("distributed.scheduler.dashboard.tls.cert", None)
     values = {**os.environ, "scheme": "https" if secure else "http", "host": host, "port": port}
-    return template.format(**values)
+    return str(template).format(**values)
 
 
 def cli_keywords(
@@ -369,12 +367,14 @@ def _known_options(cmd: str | ModuleType | None) -> set[str]:
 def _takes(cls: Callable[..., Any], name: str) -> bool:
     from dask.utils import has_keyword
 
-    return has_keyword(cls, name)
+    return bool(has_keyword(cls, name))
 
 
 def nbytes(frame: Any, _bytes_like: tuple[type, ...] = (bytes, bytearray)) -> int:
     """Bytes in a frame: of a bytes-like object or of anything with ``nbytes``."""
-    return len(frame) if isinstance(frame, _bytes_like) else int(frame.nbytes)
+    if isinstance(frame, _bytes_like):
+        return len(frame)  # type: ignore[arg-type]
+    return int(frame.nbytes)
 
 
 def is_kernel() -> bool:
