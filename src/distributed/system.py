@@ -1,6 +1,6 @@
 """What this machine gives to this process: processors and memory, limits of containers counted.
 
-Control groups (versions 1 and 2), processor affinity and resource limits may leave less than the hardware has:
+Control groups (versions 1 and 2), processor affinity and resource limits leave less than the hardware has:
 the smallest counts. ``CPU_COUNT`` and ``MEMORY_LIMIT`` are looked up when first asked for.
 """
 
@@ -45,6 +45,68 @@ def memory_limit(root: Path = _ROOT) -> int:
         if 0 < bound < limit:
             limit = bound
     return limit
+
+
+def worker_memory_limit(
+    limit: Any, nthreads: int, ncores: int | None = None, total: int | None = None
+) -> int | None:
+    """What a ``memory_limit`` given by a user means for one worker.
+
+    Parameters
+    ----------
+    limit : "auto", int, float, str or None
+        Bytes, a text such as ``"4GiB"``, or (a float up to 1) a fraction of the machine's memory.
+        ``"auto"`` is the worker's share by its threads. 0, ``"0"`` and None mean: no limit.
+    nthreads : int
+        Threads of the worker.
+    ncores, total : int, optional
+        Processors and bytes of memory of the machine; looked up when not given.
+
+    Returns
+    -------
+    int or None
+        Bytes, never more than the machine has; None for no limit.
+
+    Raises
+    ------
+    ValueError
+        When ``limit`` is none of these.
+
+    Examples
+    --------
+    >>> worker_memory_limit("auto", nthreads=1, ncores=4, total=8_000)
+    2000
+    >>> worker_memory_limit(0.5, nthreads=1, total=8_000)
+    4000
+    """
+    if limit is None or limit in (0, "0", "none", "None"):
+        return None
+    if total is None:
+        total = memory_limit()
+    if limit == "auto":
+        return int(total * min(1.0, nthreads / (ncores or cpu_count())))
+    if isinstance(limit, str):
+        try:
+            limit = float(limit)
+        except ValueError:
+            limit = _nbytes(limit)
+    if not limit >= 0:
+        raise ValueError(f"memory limit {limit!r} is negative")
+    if isinstance(limit, float) and limit <= 1.0:
+        limit = limit * total
+    return min(int(limit), total) or None
+
+
+def _nbytes(text: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(text))
+    except (ValueError, KeyError):
+        message = (
+            f"memory limit {text!r} is no size; give bytes, 4GiB, a fraction such as 0.5, auto, or 0 for none"
+        )
+        raise ValueError(message) from None
 
 
 def _physical_memory() -> int:

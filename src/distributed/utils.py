@@ -367,7 +367,7 @@ def _known_options(cmd: str | ModuleType | None) -> set[str]:
 def _takes(cls: Callable[..., Any], name: str) -> bool:
     from dask.utils import has_keyword
 
-    return bool(has_keyword(cls, name))
+    return bool(has_keyword(cls, name))  # type: ignore[no-untyped-call]
 
 
 def nbytes(frame: Any, _bytes_like: tuple[type, ...] = (bytes, bytearray)) -> int:

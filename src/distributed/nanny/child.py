@@ -1,0 +1,129 @@
+"""The worker process: runs one worker and dies with its nanny.
+
+Two things end it when the nanny is gone, however it went: a thread that reads the nanny's line and exits at
+its end, and, on Linux, the kernel's parent-death signal (for a moment when no Python thread can run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import IO, Any
+
+from distributed import config
+from distributed.collector import tune_garbage_collector
+from distributed.loops import new_event_loop
+from distributed.nanny.channel import ChildSpec, encode_line, read_spec
+
+logger = logging.getLogger("distributed.nanny.child")
+
+#: Exit status of a worker that wants to be started again (its lifetime is over, or it was told to restart).
+EXIT_RESTART = 77
+#: Exit status of a worker that could not start; its nanny has been told why.
+EXIT_FAILED = 78
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(channel: IO[bytes]) -> None:
+    """Run the worker that the nanny describes; does not return."""
+    nanny = channel.fileno()
+    try:
+        spec = read_spec(channel)
+        config.adopt(spec.config)
+        config.initialize_logging(spec.logging_level)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            status = runner.run(_run(spec, channel, nanny))
+    except EOFError:
+        status = 1
+    except BaseException as error:
+        _report_failure(nanny, error)
+        status = EXIT_FAILED
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)  # a task's thread that is still running must not hold the process
+
+
+def _report_failure(nanny: int, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):  # the nanny may be gone by now
+        message = str(error) or type(error).__name__
+        os.write(nanny, encode_line("failed", error=type(error).__name__, message=message, traceback=text))
+
+
+async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
+    loop = asyncio.get_running_loop()
+    worker = spec.worker_class(spec.scheduler, **spec.kwargs)
+    status = 0
+    closing: list[asyncio.Task[Any]] = []
+
+    def close(exit_status: int, reason: str) -> None:
+        nonlocal status
+        if not closing:
+            status = exit_status
+            closing.append(loop.create_task(_close(worker, reason)))
+
+    def command(message: dict[str, Any]) -> None:
+        if message["op"] == "close":
+            close(0, message.get("reason", "nanny-close"))
+
+    threading.Thread(
+        target=_watch_nanny, args=(channel, loop, command), name="distributed-watch-nanny", daemon=True
+    ).start()
+    loop.add_signal_handler(signal.SIGTERM, close, 128 + signal.SIGTERM, "SIGTERM")
+    loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
+    try:
+        await worker
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        if not closing:
+            await _close(worker, "worker-start-failed")
+            raise
+    else:
+        tune_garbage_collector()
+        directory = getattr(worker, "local_directory", None)
+        os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))
+        await worker.finished()
+    if closing:
+        await closing[0]
+        return status
+    return EXIT_RESTART if getattr(worker, "wants_restart", False) else 0
+
+
+async def _close(worker: Any, reason: str) -> None:
+    try:
+        await worker.close(reason=reason, nanny=False)
+    except Exception:
+        logger.exception("the worker did not close cleanly")
+
+
+def _watch_nanny(
+    channel: IO[bytes], loop: asyncio.AbstractEventLoop, command: Callable[[dict[str, Any]], None]
+) -> None:
+    import json
+
+    _die_with_parent()
+    for line in channel:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends anyway
+            loop.call_soon_threadsafe(command, json.loads(line))
+    os._exit(1)  # end of file: the nanny is gone
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the thread of the nanny that started it ends."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        logger.debug("prctl(PR_SET_PDEATHSIG) failed: errno %d", ctypes.get_errno())

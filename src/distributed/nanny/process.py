@@ -1,0 +1,244 @@
+"""One worker process as its nanny sees it: start, line, exit. Knows nothing of networks or schedulers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed.nanny.channel import ChildSpec, encode_line, encode_spec
+
+logger = logging.getLogger("distributed.nanny")
+
+_BOOT = str(Path(__file__).with_name("boot.py"))
+
+
+class WorkerStartError(RuntimeError):
+    """A worker process ended before its worker ran.
+
+    Attributes
+    ----------
+    error : str or None
+        Name of the exception's type in the worker process.
+    remote_traceback : str
+        Its traceback there; empty when the process died without a word.
+    """
+
+    def __init__(self, message: str, error: str | None = None, remote_traceback: str = "") -> None:
+        super().__init__(message)
+        self.error = error
+        self.remote_traceback = remote_traceback
+
+
+class WorkerProcess:
+    """Starts one worker process and follows it to its end.
+
+    Parameters
+    ----------
+    spec : ChildSpec
+        What to run in it.
+    env : mapping, optional
+        The whole environment of the process; default: this process's.
+    on_exit : callable, optional
+        Called on the loop with this object when the process has ended.
+
+    Attributes
+    ----------
+    pid : int or None
+    returncode : int or None
+        Exit status; negative: minus the signal that killed it.
+    address, local_directory : str or None
+        What the worker reported when it had started.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_exit: Callable[[WorkerProcess], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.env = env
+        self.on_exit = on_exit
+        self.pid: int | None = None
+        self.returncode: int | None = None
+        self.address: str | None = None
+        self.local_directory: str | None = None
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "not started" if self._popen is None else "runs" if self.is_alive() else self.describe_exit()
+        return f"<WorkerProcess {self.pid}: {state}>"
+
+    def is_alive(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self._popen is not None and self.returncode is None
+
+    async def start(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - it bounds more than one await
+        """Start the process and wait until its worker runs.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits as long as the process lives.
+
+        Raises
+        ------
+        WorkerStartError
+            When the worker could not start; says why.
+        TimeoutError
+            When it did not say anything in time. The process has been killed.
+        """
+        loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[None] = loop.create_future()
+        self._exited: asyncio.Future[int] = loop.create_future()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._popen = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as it is forked
+                    # -P: the folder of the script must not get into the search path
+                    [sys.executable, "-P", _BOOT, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    env=self.env,
+                    process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
+                )
+        except OSError:
+            ours.close()
+            raise
+        self.pid = self._popen.pid
+        self._watch_exit(loop)
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._reading = asyncio.create_task(self._read(reader))
+        self._writer.write(encode_spec(sys.path, self.spec))
+        try:
+            async with asyncio.timeout(timeout):
+                await self._started
+        except TimeoutError:
+            await self.kill()
+            raise TimeoutError(f"worker process {self.pid} did not start within {timeout:g} s") from None
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self, timeout: float, reason: str = "nanny-close") -> None:  # noqa: ASYNC109 - a grace time
+        """Ask the worker to close; kill the process if it has not ended after ``timeout`` seconds."""
+        if not self.is_alive():
+            return
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode_line("close", reason=reason))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.wait()
+        if self.is_alive():
+            logger.warning("Worker process %s did not close within %g s: killing it", self.pid, timeout)
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the process, and what its tasks started, at once; wait until it is gone."""
+        if self.is_alive():
+            self.kill_nowait()
+            await self.wait()
+
+    def kill_nowait(self) -> None:
+        """Send the kill signal to the process and what its tasks started."""
+        if self.is_alive():
+            assert self.pid is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        return await asyncio.shield(self._exited)
+
+    def describe_exit(self) -> str:
+        """How the process ended, in words."""
+        if self.returncode is None:
+            return "still runs"
+        if self.returncode >= 0:
+            return f"ended with exit status {self.returncode}"
+        try:
+            name = signal.Signals(-self.returncode).name
+        except ValueError:
+            name = f"signal {-self.returncode}"
+        return f"was killed by {name}"
+
+    # ------------------------------------------------------------ the child's side of the line
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                self._handle(json.loads(line))
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if message["op"] == "started":
+            self.address = message["address"]
+            self.local_directory = message["local_directory"]
+            if not self._started.done():
+                self._started.set_result(None)
+        elif message["op"] == "failed" and not self._started.done():
+            failure = WorkerStartError(message["message"], message["error"], message["traceback"])
+            self._started.set_exception(failure)
+        elif message["op"] == "failed":
+            logger.error("Worker process %s failed:\n%s", self.pid, message["traceback"])
+
+    # ------------------------------------------------------------ its end
+
+    def _watch_exit(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._popen is not None
+        try:
+            pidfd = os.pidfd_open(self._popen.pid)
+        except (AttributeError, OSError):  # not Linux, or an old kernel
+            name = f"distributed-wait-{self._popen.pid}"
+            threading.Thread(target=self._wait_in_thread, args=(loop,), name=name, daemon=True).start()
+            return
+
+        def ended() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            self._reap()
+
+        loop.add_reader(pidfd, ended)
+
+    def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._popen is not None
+        self._popen.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody asks any more
+            loop.call_soon_threadsafe(self._reap)
+
+    def _reap(self) -> None:
+        assert self._popen is not None
+        # Before its number can be given to another process: end what the worker's tasks left running.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self.returncode = self._popen.wait()
+        asyncio.ensure_future(self._finish())  # noqa: RUF006 - ends by itself; the loop waits for `_exited`
+
+    async def _finish(self) -> None:
+        """Take in the last words before anybody is told of the end."""
+        assert self.returncode is not None
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=1)
+            self._reading.cancel()
+        if self._writer is not None:
+            self._writer.close()
+        if not self._started.done():
+            message = f"worker process {self.pid} {self.describe_exit()} before it ran; see its output above"
+            self._started.set_exception(WorkerStartError(message))
+            self._started.exception()  # not an unhandled one where nobody waits
+        self._exited.set_result(self.returncode)
+        if self.on_exit is not None:
+            self.on_exit(self)
