@@ -27,19 +27,26 @@ The words used in the fields:
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from distributed.protocol.payload import Payload
 
-#: A task's key. Tuples may nest. Decoded tuples are tuples again (see ``protocol.codec``).
+#: A task's key. Tuples may nest. Decoded tuples are tuples again.
 Key: TypeAlias = str | int | float | bytes | tuple[Any, ...]
 
 # On the wire a payload is ``bin`` (small) or an extension that names buffers of the frame, which only a field of type
 # Any can hold; ``protocol.codec`` turns it into ``bytes`` or ``Serialized``. Read the alias as "Payload".
 WirePayload: TypeAlias = Any
-WireKey: TypeAlias = Any  # Any here, Key after decoding: msgspec has no recursive tuple type
+if TYPE_CHECKING:
+    WireKey: TypeAlias = Any
+else:
+    # A key with its nesting spelled out, for msgspec has no recursive tuple type: so arrays in key columns are decoded
+    # as tuples at no cost. Tuples may nest six deep.
+    WireKey = str | int | float | bool | None
+    for _ in range(6):
+        WireKey = str | int | float | bool | None | tuple[WireKey, ...]
 
 
 class Message(msgspec.Struct, array_like=True, tag=True, gc=False):

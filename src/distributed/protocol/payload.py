@@ -68,20 +68,26 @@ def pack(obj: Any) -> Payload:
     return Serialized([stream, *(_flat(buffer) for buffer in buffers)])
 
 
-def pickle_with(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+def pickle_with(
+    obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None, protocol: int = 5
+) -> bytes:
     """Pickle stream of ``obj``; large buffers go to ``buffer_callback``.
 
-    What is defined in ``__main__`` or inside a function travels by value, as cloudpickle does it.
+    What is defined in ``__main__``, inside a function or in a module given to
+    ``cloudpickle.register_pickle_by_value`` travels by value, as cloudpickle does it.
     """
     taken: list[pickle.PickleBuffer] = []
-    try:
-        stream = pickle.dumps(obj, 5, buffer_callback=None if buffer_callback is None else taken.append)
-        by_value = b"__main__" in stream
-    except Exception:
-        by_value = True
+    callback = None if buffer_callback is None else taken.append
+    by_value = bool(cloudpickle.list_registry_pickle_by_value())
+    if not by_value:
+        try:
+            stream = pickle.dumps(obj, protocol, buffer_callback=callback)
+            by_value = b"__main__" in stream
+        except Exception:  # whatever it is, cloudpickle can do it or says it better
+            by_value = True
     if by_value:
         taken.clear()
-        stream = cloudpickle.dumps(obj, 5, buffer_callback=None if buffer_callback is None else taken.append)
+        stream = cloudpickle.dumps(obj, protocol, buffer_callback=callback)
     if buffer_callback is not None:
         for buffer in taken:
             buffer_callback(buffer)

@@ -1,0 +1,122 @@
+"""Every exception of the package that users or other parts may want to catch.
+
+::
+
+    Exception
+    ├── ProtocolError                 the other side does not speak this protocol, or broke its rules
+    │   └── ProtocolVersionError      it speaks another version of it
+    ├── SecurityError
+    │   ├── AuthenticationError       the two sides do not hold the same cluster key
+    │   ├── KeyNotFoundError          no cluster key anywhere
+    │   └── KeyFileError              the key file cannot be trusted or read
+    ├── RemoteError                   a remote operation failed and its own exception cannot be rebuilt here
+    ├── Reschedule                    raised by a task: run me elsewhere
+    └── OSError
+        ├── CommClosedError           the connection is gone
+        │   └── RPCClosed             the rpc object itself was closed
+        ├── ConnectError              a connection could not be made
+        │   └── ConnectTimeoutError   ... in time (also a TimeoutError)
+        ├── AddressInUseError         somebody else listens there
+        └── TimeoutError
+            └── WorkerStartTimeoutError
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TimeoutError = TimeoutError  # noqa: A001 PLW0127  (a public name of this module, and the builtin)
+
+
+class ProtocolError(Exception):
+    """The peer sent something that is not, or must not be, said in this protocol."""
+
+
+class ProtocolVersionError(ProtocolError):
+    """The peer speaks another version of this protocol."""
+
+
+class SecurityError(Exception):
+    """Base of what goes wrong with keys and proofs. Trying again does not help."""
+
+
+class AuthenticationError(SecurityError):
+    """The two sides of a connection do not hold the same cluster key."""
+
+
+class KeyNotFoundError(SecurityError):
+    """No cluster key was given and none lies in the configuration directory."""
+
+
+class KeyFileError(SecurityError):
+    """The file of the cluster key cannot be read, or others could have read or written it."""
+
+
+class CommClosedError(OSError):
+    """The connection was closed by either side or by the network."""
+
+
+class FatalCommClosedError(CommClosedError):
+    """The connection was closed and trying again will not help."""
+
+
+class RPCClosed(CommClosedError):
+    """The ``rpc`` object or the connection pool was closed before or during the call."""
+
+
+class ConnectError(OSError):
+    """A connection could not be made; the message names the address and what to check."""
+
+
+class ConnectTimeoutError(ConnectError, TimeoutError):
+    """A connection could not be made in time."""
+
+
+class AddressInUseError(OSError):
+    """The address to listen on is taken."""
+
+
+class RemoteError(Exception):
+    """A remote operation failed, and its exception was not or could not be rebuilt on this side.
+
+    Attributes
+    ----------
+    text : str
+        One line that says what happened.
+    exception, traceback : bytes, Serialized or None
+        The remote exception as it arrived, still packed.
+    """
+
+    def __init__(self, text: str, exception: Any = None, traceback: Any = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.exception = exception
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text, self.exception, self.traceback)
+
+
+class Reschedule(Exception):
+    """Raised inside a task: give this task back to the scheduler, which runs it again, maybe on another worker."""
+
+
+class WorkerStartTimeoutError(TimeoutError):
+    """Fewer workers than asked for arrived in time.
+
+    Parameters
+    ----------
+    available_workers, expected_workers : int
+        How many there are, how many there should be.
+    timeout : float
+        Seconds waited.
+    """
+
+    def __init__(self, available_workers: int, expected_workers: int, timeout: float) -> None:
+        super().__init__(available_workers, expected_workers, timeout)
+        self.available_workers = available_workers
+        self.expected_workers = expected_workers
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"Only {self.available_workers}/{self.expected_workers} workers arrived after {self.timeout}"

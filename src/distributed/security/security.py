@@ -1,0 +1,125 @@
+"""What a party needs to prove itself and to be proved to."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from distributed.exceptions import SecurityError
+from distributed.security.keys import ClusterKey, find_key
+
+_TLS_PARAMETERS = (
+    "tls_ca_file",
+    "tls_ciphers",
+    "tls_client_cert",
+    "tls_client_key",
+    "tls_max_version",
+    "tls_min_version",
+    "tls_scheduler_cert",
+    "tls_scheduler_key",
+    "tls_worker_cert",
+    "tls_worker_key",
+)
+_ROLES = ("client", "scheduler", "worker")
+
+
+class Security:
+    """How connections are proved, and later encrypted. Pass one to a client, a cluster, a scheduler or a worker.
+
+    Parameters
+    ----------
+    require_encryption : bool, optional
+        Kept; encryption itself does not exist yet, so True is refused when a connection is made.
+    key : ClusterKey, bytes or str, optional
+        The cluster key itself (32 bytes, or their text).
+    key_file : path, optional
+        A file that holds it, as ``~/.config/distributed/cluster.key`` does.
+    insecure : bool
+        Connect and listen without any proof. Both sides must say so.
+    **kwargs
+        ``tls_ca_file``, ``tls_ciphers``, ``tls_{client,scheduler,worker}_{cert,key}``, ``tls_{min,max}_version``: paths or
+        PEM texts and versions, kept as attributes. ``extra_conn_args``: dict, kept.
+
+    Notes
+    -----
+    Where neither key, file nor ``insecure`` is given, the key is looked up when it is first needed: see
+    :func:`distributed.security.keys.find_key`.
+    """
+
+    def __init__(
+        self,
+        require_encryption: bool | None = None,
+        *,
+        key: ClusterKey | bytes | str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.require_encryption = bool(require_encryption)
+        self.insecure = bool(insecure)
+        if insecure and (key is not None or key_file is not None):
+            raise SecurityError("insecure=True and a cluster key exclude each other; give one of them")
+        if key is not None and key_file is not None:
+            raise SecurityError("give the cluster key or its file, not both")
+        if isinstance(key, str):
+            key = ClusterKey.parse(key)
+        elif isinstance(key, (bytes, bytearray)):
+            key = ClusterKey(bytes(key))
+        self._key = key
+        self.key_file = os.fspath(key_file) if key_file is not None else None
+        self.extra_conn_args: dict[str, Any] = dict(kwargs.pop("extra_conn_args", None) or {})
+        for name in _TLS_PARAMETERS:
+            setattr(self, name, kwargs.pop(name, None))
+        if kwargs:
+            raise TypeError(f"Security got unknown parameters: {', '.join(sorted(kwargs))}")
+
+    @classmethod
+    def temporary(cls, **kwargs: Any) -> Security:
+        """A security with a new key of its own, for a network that lives and dies with this process."""
+        return cls(key=ClusterKey.generate(), **kwargs)
+
+    @property
+    def key(self) -> ClusterKey | None:
+        """The cluster key; looked up if it was not given. None when ``insecure``. Raises KeyNotFoundError."""
+        return self.cluster_key()
+
+    def cluster_key(self, create: bool = False) -> ClusterKey | None:
+        """The cluster key, made in its file when there is none and ``create``; None when ``insecure``."""
+        if self.insecure:
+            return None
+        if self._key is None:
+            self._key = find_key(create, key_file=self.key_file)
+        return self._key
+
+    def get_connection_args(self, role: str) -> dict[str, Any]:
+        """Arguments for ``connect`` in the given role ("client", "scheduler" or "worker")."""
+        return {**self.get_listen_args(role), "extra_conn_args": self.extra_conn_args}
+
+    def get_listen_args(self, role: str) -> dict[str, Any]:
+        """Arguments for ``listen`` in the given role ("client", "scheduler" or "worker")."""
+        self.get_tls_config_for_role(role)
+        return {"security": self, "require_encryption": self.require_encryption, "ssl_context": None}
+
+    def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
+        """The TLS parameters of one role: ``ca_file``, ``cert``, ``key``, ``ciphers``."""
+        if role not in _ROLES:
+            raise ValueError(f"unknown role {role!r}; it is one of {', '.join(_ROLES)}")
+        return {
+            "ca_file": self.tls_ca_file,
+            "cert": getattr(self, f"tls_{role}_cert"),
+            "key": getattr(self, f"tls_{role}_key"),
+            "ciphers": self.tls_ciphers,
+        }
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.insecure:
+            parts.append("insecure=True")
+        elif self._key is not None:
+            parts.append(f"key id {self._key.id}")
+        elif self.key_file is not None:
+            parts.append(f"key_file={self.key_file!r}")
+        if self.require_encryption:
+            parts.append("require_encryption=True")
+        parts += [name for name in _TLS_PARAMETERS if getattr(self, name) is not None]
+        return f"Security({', '.join(parts)})"
