@@ -1,7 +1,7 @@
 """Count the words of a tree of text files on a network.
 
 The corpus is there on any machine: the sources of Python's own standard library, about 30 MB. The files are
-cut into chunks of about equal size, one task counts each chunk, and a tree of further tasks adds the counts up.
+cut into chunks of about equal size, one task counts each chunk, and a tree of further tasks adds them up.
 
 On an embedded network, made for this run and gone after it::
 

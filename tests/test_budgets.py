@@ -94,7 +94,7 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
 
 
 def commands_of(document: Path) -> list[list[str]]:
-    """Words of each command in a document's shell blocks: lines of ``sh``, lines after ``$`` of ``console``."""
+    """Words of each command in the shell blocks: lines of ``sh``, lines after ``$`` of ``console``."""
     commands = []
     for language, block in re.findall(r"```(sh|bash|console)\n(.+?)```", document.read_text(), re.S):
         for line in block.splitlines():
