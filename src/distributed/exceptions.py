@@ -11,6 +11,8 @@
     │   └── KeyFileError              the key file cannot be trusted or read
     ├── RemoteError                   a remote operation failed and its own exception cannot be rebuilt here
     ├── Reschedule                    raised by a task: run me elsewhere
+    ├── KilledWorker                  a task was running on too many workers as they died
+    ├── LostDataError                 scattered data is gone with the workers that held it
     └── OSError
         ├── CommClosedError           the connection is gone
         │   └── RPCClosed             the rpc object itself was closed
@@ -99,6 +101,41 @@ class RemoteError(Exception):
 
 class Reschedule(Exception):
     """Raised inside a task: give this task back to the scheduler, which runs it again, maybe on another worker."""
+
+
+class KilledWorker(Exception):
+    """A task was running on too many workers as they died, so it is not tried again.
+
+    Parameters
+    ----------
+    task : str, int, float, bytes or tuple
+        Key of the task.
+    last_worker : str
+        Address of the last worker that died with it.
+    allowed_failures : int
+        How many such deaths the configuration ``distributed.scheduler.allowed-failures`` forgives.
+    reason : str, optional
+        What is known of the last death: exit code, signal, memory.
+    """
+
+    def __init__(self, task: Any, last_worker: str, allowed_failures: int, reason: str = "") -> None:
+        super().__init__(task, last_worker, allowed_failures, reason)
+        self.task = task
+        self.last_worker = last_worker
+        self.allowed_failures = allowed_failures
+        self.reason = reason
+
+    def __str__(self) -> str:
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"Task {self.task!r} was running on {self.allowed_failures + 1} workers as they died, the last one at "
+            f"{self.last_worker}{because}. The task itself probably kills its worker: look at that worker's log, and at "
+            "the memory the task takes"
+        )
+
+
+class LostDataError(Exception):
+    """Scattered data is gone with the workers that held it; no task can compute it again."""
 
 
 class WorkerStartTimeoutError(TimeoutError):

@@ -1,0 +1,276 @@
+"""What clients say to the scheduler, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distributed.protocol.messages import (
+    CancelKeys,
+    ClientHeartbeat,
+    CloseClient,
+    DropFunctions,
+    Key,
+    Message,
+    Payload,
+    PutFunctions,
+    ReleaseKeys,
+    RetryKeys,
+    SubmitTasks,
+    WantKeys,
+)
+from distributed.scheduler.state import lifecycle
+from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.outbox import add_result
+from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskSpec, TaskState
+
+
+def add_client(s: Index, name: str) -> ClientState:
+    cs = s.clients.get(name)
+    if cs is None:
+        cs = s.clients[name] = ClientState(name, s.now)
+    cs.disconnected_at = None
+    cs.last_seen = s.now
+    return cs
+
+
+def disconnected(s: Index, name: str) -> None:
+    cs = s.clients.get(name)
+    if cs is not None:
+        cs.disconnected_at = s.now
+        s.outbox.forget_peer(name)
+
+
+def remove_client(s: Index, name: str) -> None:
+    cs = s.clients.pop(name, None)
+    if cs is None:
+        return
+    wanted = list(cs.wants_what)
+    for ts in wanted:
+        unwant(ts, cs)
+    for ts in reversed(wanted):
+        lifecycle.release(s, ts)
+    for function in [function for function in s.functions.values() if name in function.clients]:
+        s.drop_function(name, function.fn)
+    s.outbox.forget_peer(name)
+
+
+def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
+    """New tasks, or interest in tasks that are known already."""
+    if msg.fn not in s.functions:
+        for key in msg.keys:
+            s.outbox.cancelled(cs.name, key, f"the function of {msg.name!r} never arrived at the scheduler")
+        return
+    spec = s.intern_spec(msg.fn, msg.name, msg.options)
+    function = s.functions[msg.fn]
+    tasks = s.tasks
+    unclaimed = s.unclaimed
+    wanted = msg.wanted
+    to_activate: list[TaskState] = []
+    ncreated = 0
+    for i, key in enumerate(msg.keys):
+        ts = tasks.get(key)
+        created = ts is None
+        if ts is None:
+            dependencies = _dependencies(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
+            if dependencies is None:
+                continue
+            ts = create(s, key, spec, msg.args[i], dependencies)
+            ncreated += 1
+            if unclaimed and key in unclaimed:
+                _claim(s, ts)
+        elif ts.spec is None and ts.state != "erred":
+            dependencies = _dependencies(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
+            if dependencies is not None:
+                _complete(ts, spec, msg.args[i], dependencies)
+                ncreated += 1
+        if wanted:
+            want(s, ts, cs)
+        if ts.state == "released":
+            to_activate.append(ts)
+        elif not created:
+            _report(s, ts, cs)
+    spec.ntasks += ncreated
+    function.ntasks += ncreated
+    if not spec.ntasks:
+        s.specs.pop((spec.fn, spec.name, spec.options), None)
+    if wanted and to_activate:
+        lifecycle.activate(s, to_activate if msg.deps is not None else _all_runnable(s, to_activate))
+
+
+def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
+    for key in msg.keys:
+        ts = s.tasks.get(key)
+        if ts is None and key in s.unclaimed:
+            ts = create(s, key, None, b"", ())
+            _claim(s, ts)
+        if ts is None:
+            s.outbox.cancelled(cs.name, key, "the scheduler does not know this key: it was released, or never submitted")
+            continue
+        want(s, ts, cs)
+        if ts.state == "released":
+            lifecycle.activate(s, (ts,))
+        else:
+            _report(s, ts, cs)
+
+
+def release_keys(s: Index, cs: ClientState, msg: ReleaseKeys) -> None:
+    tasks = s.tasks
+    for key in msg.keys:
+        ts = tasks.get(key)
+        if ts is not None and ts in cs.wants_what:
+            unwant(ts, cs)
+            if not ts.needed:
+                lifecycle.release(s, ts)
+
+
+def cancel_keys(s: Index, cs: ClientState, msg: CancelKeys) -> None:
+    """Cancel tasks and all that depend on them, for this client or (``force``) for everybody."""
+    affected: dict[TaskState, None] = {}
+    stack = [s.tasks[key] for key in msg.keys if key in s.tasks]
+    while stack:
+        ts = stack.pop()
+        if ts not in affected:
+            affected[ts] = None
+            stack += ts.dependents
+    for ts in affected:
+        for client in ts.who_wants:
+            if msg.force or client is cs:
+                unwant(ts, client)
+                s.outbox.cancelled(client.name, ts.key, msg.reason or "cancelled by the user", msg.msg)
+    for ts in reversed(list(affected)):
+        lifecycle.release(s, ts)
+
+
+def retry_keys(s: Index, cs: ClientState, msg: RetryKeys) -> None:
+    lifecycle.retry(s, [s.tasks[key] for key in msg.keys if key in s.tasks])
+
+
+def put_functions(s: Index, cs: ClientState, msg: PutFunctions) -> None:
+    for fn, blob in zip(msg.ids, msg.blobs, strict=True):
+        s.put_function(cs.name, fn, blob)
+
+
+def drop_functions(s: Index, cs: ClientState, msg: DropFunctions) -> None:
+    for fn in msg.ids:
+        s.drop_function(cs.name, fn)
+
+
+def heartbeat(s: Index, cs: ClientState, msg: ClientHeartbeat) -> None:
+    """That it came is all it says; the machine has noted the time."""
+
+
+def close_client(s: Index, cs: ClientState, msg: CloseClient) -> None:
+    remove_client(s, cs.name)
+
+
+EVENTS: dict[type[Message], Callable[[Index, ClientState, Any], None]] = {
+    SubmitTasks: submit,
+    WantKeys: want_keys,
+    ReleaseKeys: release_keys,
+    CancelKeys: cancel_keys,
+    RetryKeys: retry_keys,
+    PutFunctions: put_functions,
+    DropFunctions: drop_functions,
+    ClientHeartbeat: heartbeat,
+    CloseClient: close_client,
+}
+
+
+def want(s: Index, ts: TaskState, cs: ClientState) -> None:
+    """The client holds futures on this task."""
+    wants = cs.wants_what
+    if ts not in wants:
+        wants[ts] = None
+        ts.who_wants = (*ts.who_wants, cs) if ts.who_wants else cs.alone
+
+
+def unwant(ts: TaskState, cs: ClientState) -> None:
+    """The client holds no future on this task any more."""
+    if ts in cs.wants_what:
+        del cs.wants_what[ts]
+        ts.who_wants = () if ts.who_wants is cs.alone else tuple(other for other in ts.who_wants if other is not cs)
+
+
+def create(
+    s: Index, key: Key, spec: TaskSpec | None, args: Payload, dependencies: tuple[TaskState, ...]
+) -> TaskState:
+    """A new record, linked to its dependencies."""
+    ts = TaskState(key, s.next_seq, spec, args, dependencies)
+    s.next_seq += 1
+    s.tasks[key] = ts
+    for dep in dependencies:
+        _add_dependent(dep, ts)
+    return ts
+
+
+def _add_dependent(dep: TaskState, ts: TaskState) -> None:
+    if dep.dependents is NO_TASKS:
+        dep.dependents = {ts: None}
+    else:
+        dep.dependents[ts] = None
+
+
+def _complete(ts: TaskState, spec: TaskSpec, args: Payload, dependencies: tuple[TaskState, ...]) -> None:
+    """Data that was there without a recipe has got one: from now on it can be computed again."""
+    ts.spec = spec
+    ts.args = args
+    ts.retries = spec.options.retries
+    ts.dependencies = dependencies
+    for dep in dependencies:
+        _add_dependent(dep, ts)
+
+
+def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple[TaskState, ...] | None:
+    """The records of a new task's dependencies; None, and the client is told, when one is unknown."""
+    dependencies = {}
+    for dep_key in keys:
+        dep = s.tasks.get(dep_key)
+        if dep is None and dep_key in s.unclaimed:
+            dep = create(s, dep_key, None, b"", ())
+            _claim(s, dep)
+        if dep is None:
+            s.outbox.cancelled(cs.name, key, f"it depends on {dep_key!r}, which the scheduler does not know")
+            return None
+        dependencies[dep] = None
+    return tuple(dependencies)
+
+
+def _claim(s: Index, ts: TaskState) -> None:
+    """Take up what workers reported of a key before anybody submitted it."""
+    found = s.unclaimed.pop(ts.key)
+    for ws, (nbytes, typename) in found.held.items():
+        if ts.state == "released":
+            ts.type, ts.nbytes = typename, nbytes
+            s.set_state(ts, "memory")
+        lifecycle.add_replica(ts, ws)
+    for ws, seq in found.running.items():
+        if ts.state == "released" and ts.spec is not None:
+            ts.seq = seq
+            lifecycle.adopt_running(s, ts, ws)
+        else:
+            s.outbox.free(ws.address, ts.key)
+
+
+def _all_runnable(s: Index, tasks: list[TaskState]) -> list[TaskState]:
+    """The hot path: new tasks without dependencies go straight to the queue. Returns those that are different."""
+    rest = []
+    for ts in tasks:
+        spec = ts.spec
+        if spec is None or spec.restricted or ts.dependencies:
+            rest.append(ts)
+        else:
+            s.set_state(ts, "queued")
+            s.queue.push(ts)
+    return rest
+
+
+def _report(s: Index, ts: TaskState, cs: ClientState) -> None:
+    """Tell a client what is known of a task it has just shown interest in."""
+    if cs not in ts.who_wants or ts.state in PENDING_STATES:
+        return
+    if ts.state == "memory":
+        add_result(s.outbox.in_memory(cs.name), ts.key, None, ts.type, ts.who_has[0].address)
+    elif ts.state == "erred":
+        assert ts.error is not None
+        s.outbox.erred(cs.name, ts.key, ts.error)

@@ -1,0 +1,38 @@
+"""Errors that the scheduler itself finds, as the clients will see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distributed.exceptions import KilledWorker, LostDataError
+from distributed.protocol.messages import Key, TaskError
+from distributed.protocol.payload import pack
+
+if TYPE_CHECKING:
+    from distributed.scheduler.state.records import TaskState
+
+
+def task_error(exception: Exception, key: Key, erred_on: list[str] | None = None) -> TaskError:
+    """An error without a traceback: nothing of the user's raised it."""
+    return TaskError(
+        exception=pack(exception),
+        exception_text=f"{type(exception).__name__}: {exception}",
+        erred_on=erred_on or [],
+        blamed_key=key,
+    )
+
+
+def killed_worker(ts: TaskState, address: str, reason: str, allowed_failures: int) -> TaskError:
+    """The task was running on too many workers as they died."""
+    return task_error(KilledWorker(ts.key, address, allowed_failures, reason), ts.key, [address])
+
+
+def lost_data(ts: TaskState) -> TaskError:
+    """The last copy of data that cannot be computed again is gone."""
+    return task_error(
+        LostDataError(
+            f"{ts.key!r} was scattered to workers that are gone; it was not computed by a task, so it cannot be "
+            "computed again. Scatter it again, or scatter it with broadcast=True to keep copies"
+        ),
+        ts.key,
+    )

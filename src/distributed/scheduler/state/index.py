@@ -1,0 +1,137 @@
+"""The index: every record the scheduler has, and the one place where a task's state changes.
+
+What happens to a task is in :mod:`lifecycle`, where it runs in :mod:`placement`, what clients and workers say in
+:mod:`client_events` and :mod:`worker_events`; all are functions over this index.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from distributed.protocol.messages import DropFunctions, Key, Payload, TaskOptions
+from distributed.scheduler.state.outbox import Outbox
+from distributed.scheduler.state.queue import TaskQueue
+from distributed.scheduler.state.records import ClientState, Function, TaskPrefix, TaskSpec, TaskState, WorkerState
+from distributed.scheduler.state.table import TRANSITIONS, InvalidTransition
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be configured; times in seconds, bandwidth in bytes per second."""
+
+    allowed_failures: int = 3
+    worker_ttl: float = 300.0
+    client_grace: float = 60.0
+    unclaimed_grace: float = 60.0
+    prefetch: float = 0.05
+    bandwidth: float = 100e6
+    latency: float = 1e-3
+    story_length: int = 100_000
+
+
+#: Where a stimulus came from and which of its kind it was: enough to name it in a story, cheap to make.
+Stimulus = tuple[str, str, int]
+
+
+class Unclaimed:
+    """What workers hold or run of a key that nobody has submitted to this scheduler (yet)."""
+
+    __slots__ = ("deadline", "held", "running")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.held: dict[WorkerState, tuple[int, str]] = {}
+        self.running: dict[WorkerState, int] = {}
+
+
+class Index:
+    """Index of tasks, workers and clients.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+    seed : int, optional
+        For the random choices (which holder a worker asks first).
+    first_seq : int, optional
+        Number of the first task. A new scheduler begins elsewhere than the last one, so that late answers meant for
+        that one are recognised.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, seed: int = 0, first_seq: int = 0) -> None:
+        self.settings = settings or Settings()
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.next_seq = first_seq
+        self.tasks: dict[Key, TaskState] = {}
+        self.workers: dict[str, WorkerState] = {}
+        self.clients: dict[str, ClientState] = {}
+        self.functions: dict[bytes, Function] = {}
+        self.prefixes: dict[str, TaskPrefix] = {}
+        self.specs: dict[tuple[bytes, str, TaskOptions], TaskSpec] = {}
+        self.queue = TaskQueue()
+        self.backlogged: dict[WorkerState, None] = {}
+        self.unrunnable: dict[TaskState, None] = {}
+        self.open: dict[WorkerState, None] = {}
+        self.workers_version = 0
+        self.unclaimed: dict[Key, Unclaimed] = {}
+        self.outbox = Outbox()
+        self.retired: list[str] = []
+        self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)
+        self.stimulus: Stimulus = ("", "", 0)
+        self._nstimuli = 0
+
+    def begin(self, source: str, kind: str, now: float) -> None:
+        """Everything from here on is caused by this event."""
+        self.now = now
+        self._nstimuli += 1
+        self.stimulus = (kind, source, self._nstimuli)
+
+    def set_state(self, ts: TaskState, finish: str) -> None:
+        """The one place where a task's state changes."""
+        start = ts.state
+        if (start, finish) not in TRANSITIONS:
+            raise InvalidTransition(f"{ts.key!r}: {start} -> {finish}, caused by {self.stimulus}")
+        ts.state = finish
+        self.log.append((ts.key, start, finish, self.stimulus, self.now))
+
+    def intern_spec(self, fn: bytes, name: str, options: TaskOptions) -> TaskSpec:
+        """The one record shared by all tasks of this function and these options."""
+        ident = (fn, name, options)
+        spec = self.specs.get(ident)
+        if spec is None:
+            prefix = self.prefixes.get(name)
+            if prefix is None:
+                prefix = self.prefixes[name] = TaskPrefix(name)
+            spec = self.specs[ident] = TaskSpec(fn, name, options, prefix)
+        return spec
+
+    def put_function(self, client: str, fn: bytes, blob: Payload) -> None:
+        """A client may now refer to a function by its id."""
+        function = self.functions.get(fn)
+        if function is None:
+            function = self.functions[fn] = Function(fn, blob)
+        function.clients[client] = None
+
+    def drop_function(self, client: str, fn: bytes) -> None:
+        """A client will not refer to a function any more."""
+        function = self.functions.get(fn)
+        if function is not None:
+            function.clients.pop(client, None)
+            self.drop_if_unused(function)
+
+    def drop_if_unused(self, function: Function) -> None:
+        if function.ntasks == 0 and not function.clients:
+            del self.functions[function.fn]
+            for ws in function.workers:
+                self.outbox.send(ws.address, DropFunctions([function.fn]))
+
+    def story(self, *keys: Key) -> list[tuple[Key, str, str, str, float]]:
+        """The transitions of some keys: (key, start, finish, stimulus_id, time)."""
+        wanted = set(keys)
+        return [
+            (key, start, finish, f"{kind}-{source}-{number}", when)
+            for key, start, finish, (kind, source, number), when in self.log
+            if key in wanted
+        ]

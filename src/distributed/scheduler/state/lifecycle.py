@@ -1,0 +1,240 @@
+"""What happens to a task: it is needed, it can run, it is done, it erred, it is lost, nobody needs it any more.
+
+No function here recurses: chains of dependencies may be millions long.
+
+Two counts hold everything together. ``ts.nwaiting`` is the number of dependencies a waiting task still lacks;
+``ts.nwaiters`` the number of dependents that are still to be computed, i.e. in one of the pending states. A result is
+kept while a client wants it or ``nwaiters`` is positive; a record is kept while somebody could ask for it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from distributed.protocol.messages import TaskError
+from distributed.scheduler.state import errors, placement
+from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.outbox import add_result
+from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
+
+
+def activate(s: Index, tasks: Iterable[TaskState]) -> None:
+    """Compute those of these that somebody needs, and whatever of their ancestors is not in memory."""
+    stack = list(tasks)
+    while stack:
+        ts = stack.pop()
+        if ts.state != "released" or not ts.needed:
+            continue
+        missing = 0
+        failed: TaskState | None = None
+        for dep in ts.dependencies:
+            dep.nwaiters += 1
+            if dep.state != "memory":
+                missing += 1
+                if dep.state == "erred":
+                    failed = dep
+                elif dep.state == "released":
+                    stack.append(dep)
+        if ts.spec is None:
+            to_erred(s, ts, errors.lost_data(ts))
+        elif failed is not None:
+            assert failed.error is not None
+            to_erred(s, ts, failed.error)
+        elif missing:
+            s.set_state(ts, "waiting")
+            ts.nwaiting = missing
+        else:
+            placement.make_runnable(s, ts)
+
+
+def to_memory(
+    s: Index, ts: TaskState, ws: WorkerState, nbytes: int, typename: str, value: object | None = None
+) -> None:
+    """The result is in a worker's memory: tell who wants it, wake up who waits for it."""
+    was_pending = ts.state in PENDING_STATES
+    _leave(s, ts)
+    s.set_state(ts, "memory")
+    ts.type = typename
+    ts.nbytes = nbytes
+    ts.careful = False
+    add_replica(ts, ws)
+    for client in ts.who_wants:
+        add_result(s.outbox.in_memory(client.name), ts.key, value, typename, ws.address)  # type: ignore[arg-type]
+    for dependent in ts.dependents:
+        if dependent.state == "waiting":
+            dependent.nwaiting -= 1
+            if not dependent.nwaiting:
+                placement.make_runnable(s, dependent)
+    if was_pending:
+        _dependencies_served(s, ts)
+    if not ts.needed:
+        release(s, ts)
+
+
+def to_erred(s: Index, ts: TaskState, error: TaskError) -> None:
+    """The task and all that wait for it have no result; everybody who wants one of them is told."""
+    stack = [ts]
+    while stack:
+        ts = stack.pop()
+        _leave(s, ts)
+        s.set_state(ts, "erred")
+        ts.error = error
+        if ts.spec is not None:
+            ts.spec.prefix.nerred += 1
+        for client in ts.who_wants:
+            s.outbox.erred(client.name, ts.key, error)
+        stack += [dependent for dependent in ts.dependents if dependent.state in PENDING_STATES]
+        _dependencies_served(s, ts)
+
+
+def add_replica(ts: TaskState, ws: WorkerState) -> None:
+    """A worker holds (another) copy of a result."""
+    if ts not in ws.has_what:
+        ws.has_what[ts] = None
+        ws.nbytes += max(ts.nbytes, 0)
+        ts.who_has = (*ts.who_has, ws) if ts.who_has else ws.alone
+
+
+def remove_replica(ts: TaskState, ws: WorkerState) -> None:
+    """A worker holds no copy any more. The caller deals with the last one being lost."""
+    if ts in ws.has_what:
+        del ws.has_what[ts]
+        ws.nbytes -= max(ts.nbytes, 0)
+        ts.who_has = tuple(other for other in ts.who_has if other is not ws)
+
+
+def lost(s: Index, tasks: Iterable[TaskState]) -> None:
+    """The last copies of these results are gone: compute again what is still needed, in one sweep."""
+    gone = [ts for ts in tasks if ts.state == "memory" and not ts.who_has]
+    for ts in gone:
+        s.set_state(ts, "released")
+        for client in ts.who_wants:
+            s.outbox.lost(client.name, ts.key)
+        for dependent in ts.dependents:
+            if dependent.state == "waiting":
+                dependent.nwaiting += 1
+            elif dependent.state in ("queued", "no-worker"):
+                _leave(s, dependent)
+                s.set_state(dependent, "waiting")
+                dependent.nwaiting = 1
+    activate(s, gone)
+    for ts in gone:
+        release(s, ts)
+
+
+def back_to_runnable(s: Index, ts: TaskState) -> None:
+    """A task that was given to a worker has to be placed again; first wait for what was lost meanwhile."""
+    _leave(s, ts)
+    missing = [dep for dep in ts.dependencies if dep.state != "memory"]
+    if not missing:
+        placement.make_runnable(s, ts)
+        return
+    failed = next((dep for dep in missing if dep.state == "erred"), None)
+    if failed is not None:
+        assert failed.error is not None
+        to_erred(s, ts, failed.error)
+        return
+    s.set_state(ts, "waiting")
+    ts.nwaiting = len(missing)
+    activate(s, missing)
+
+
+def adopt_running(s: Index, ts: TaskState, ws: WorkerState) -> None:
+    """A worker that came back was already running this task, which had not been placed."""
+    if ts.state == "released":
+        for dep in ts.dependencies:
+            dep.nwaiters += 1
+    _leave(s, ts)
+    s.set_state(ts, "processing")
+    placement.on_worker(ts, ws)
+
+
+def retry(s: Index, tasks: Iterable[TaskState]) -> None:
+    """Run erred tasks again, and the erred tasks among their ancestors."""
+    stack = list(tasks)
+    again: list[TaskState] = []
+    while stack:
+        ts = stack.pop()
+        if ts.state == "erred":
+            s.set_state(ts, "released")
+            ts.error = None
+            ts.suspicious = 0
+            ts.retries = 0 if ts.spec is None else ts.spec.options.retries
+            for client in ts.who_wants:
+                s.outbox.lost(client.name, ts.key)
+            again.append(ts)
+            stack += ts.dependencies
+    activate(s, again)
+
+
+def release(s: Index, ts: TaskState) -> None:
+    """Nobody needs this task: stop it, drop its result, then look at what it needed itself."""
+    stack = [ts]
+    while stack:
+        ts = stack.pop()
+        if ts.needed or ts.state == "forgotten":
+            continue
+        if ts.state in PENDING_STATES:
+            if ts.processing_on is not None:
+                s.outbox.free(ts.processing_on.address, ts.key)
+            _leave(s, ts)
+            s.set_state(ts, "released")
+            for dep in ts.dependencies:
+                dep.nwaiters -= 1
+                if not dep.nwaiters and not dep.who_wants:
+                    stack.append(dep)
+        elif ts.state == "memory":
+            for ws in ts.who_has:
+                s.outbox.free(ws.address, ts.key)
+                del ws.has_what[ts]
+                ws.nbytes -= max(ts.nbytes, 0)
+            ts.who_has = ()
+            s.set_state(ts, "released")
+        if not ts.dependents:
+            forget(s, ts, stack)
+
+
+def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
+    """Drop the record; ``stack`` gets the dependencies that nobody needs now."""
+    if ts.state == "erred":
+        s.set_state(ts, "released")
+    s.set_state(ts, "forgotten")
+    del s.tasks[ts.key]
+    spec = ts.spec
+    if spec is not None:
+        spec.ntasks -= 1
+        function = s.functions[spec.fn]
+        function.ntasks -= 1
+        if not spec.ntasks:
+            del s.specs[spec.fn, spec.name, spec.options]
+        if not function.ntasks:
+            s.drop_if_unused(function)
+    for dep in ts.dependencies:
+        dependents = dep.dependents
+        dependents.pop(ts, None)
+        if not dependents and not dep.who_wants and dep.state != "forgotten":
+            stack.append(dep)
+
+
+def _leave(s: Index, ts: TaskState) -> None:
+    """Undo what holds for the present state, before the next one is entered."""
+    state = ts.state
+    if state == "processing":
+        ws = ts.processing_on
+        assert ws is not None
+        placement.off_worker(s, ts, ws)
+    elif state == "queued":
+        assert ts.queue is not None
+        ts.queue.discard(ts)
+    elif state == "no-worker":
+        del s.unrunnable[ts]
+    elif state == "waiting":
+        ts.nwaiting = 0
+
+
+def _dependencies_served(s: Index, ts: TaskState) -> None:
+    """A task that was to be computed is done (or never will be): it needs its dependencies no longer."""
+    for dep in ts.dependencies:
+        dep.nwaiters -= 1
+        if not dep.nwaiters and not dep.who_wants:
+            release(s, dep)

@@ -1,0 +1,123 @@
+"""The scheduler's state machine: events in, messages out; no I/O, no clock, no threads.
+
+::
+
+    state = SchedulerState()
+    state.add_worker("tcp://10.0.0.1:4000", nthreads=4, now=0.0)
+    state.add_client("client-1", now=0.0)
+    state.handle_client("client-1", SubmitTasks(...), now=0.1)
+    for peer, messages in state.drain(now=0.1):
+        ...  # send them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from distributed.protocol.messages import Key, Message
+from distributed.scheduler.state import client_events, placement, retirement, validation, worker_events
+from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.records import ClientState, WorkerState
+
+
+class SchedulerState(Index):
+    """The index with the events that may happen to it."""
+
+    def handle_client(self, client: str, message: Message, now: float) -> None:
+        """A stream message of a client. Messages of clients that are not registered are dropped."""
+        cs = self.clients.get(client)
+        if cs is not None:
+            cs.last_seen = now
+            self.begin(client, type(message).__name__, now)
+            client_events.EVENTS[type(message)](self, cs, message)
+
+    def handle_worker(self, worker: str, message: Message, now: float) -> None:
+        """A stream message of a worker. Messages of workers that were removed are dropped."""
+        ws = self.workers.get(worker)
+        if ws is not None:
+            ws.last_seen = now
+            self.begin(worker, type(message).__name__, now)
+            worker_events.EVENTS[type(message)](self, ws, message)
+
+    def add_client(self, client: str, now: float) -> ClientState:
+        """A client registers, or comes back within its grace time."""
+        self.begin(client, "add-client", now)
+        return client_events.add_client(self, client)
+
+    def client_disconnected(self, client: str, now: float) -> None:
+        """A client's connection was lost; it has a grace time to come back."""
+        self.begin(client, "client-disconnected", now)
+        client_events.disconnected(self, client)
+
+    def remove_client(self, client: str, now: float) -> None:
+        """A client left for good: everything that only it wanted is released."""
+        self.begin(client, "remove-client", now)
+        client_events.remove_client(self, client)
+
+    def add_worker(
+        self,
+        address: str,
+        *,
+        now: float,
+        name: Any = None,
+        nthreads: int = 1,
+        memory_limit: int = 0,
+        resources: dict[str, float] | None = None,
+        host: str = "",
+        server_id: str = "",
+        extra: dict[str, Any] | None = None,
+        holding: Iterable[tuple[Key, int, str]] = (),
+        running: Iterable[tuple[Key, int]] = (),
+    ) -> WorkerState:
+        """A worker registers. ``holding`` lists (key, nbytes, type) in its memory, ``running`` (key, seq) it executes."""
+        self.begin(address, "add-worker", now)
+        ws = WorkerState(
+            address,
+            name=name,
+            nthreads=nthreads,
+            memory_limit=memory_limit,
+            resources=resources,
+            host=host,
+            server_id=server_id,
+            now=now,
+            extra=extra,
+        )
+        worker_events.add_worker(self, ws, holding, running)
+        return ws
+
+    def remove_worker(self, address: str, now: float, *, reason: str = "", expected: bool = False) -> None:
+        """A worker is gone. Unless this was ``expected``, tasks that were surely running on it are suspected."""
+        self.begin(address, "remove-worker", now)
+        worker_events.remove_worker(self, address, reason, expected)
+
+    def add_data(self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float) -> None:
+        """Data that no task made, (key, nbytes, type), is in a worker's memory; ``client`` holds futures on it."""
+        self.begin(client or worker, "add-data", now)
+        worker_events.add_data(self, worker, client, data)
+
+    def retire_worker(self, address: str, now: float) -> None:
+        """Move what only this worker holds elsewhere; :attr:`retired` names it when it can be closed."""
+        self.begin(address, "retire-worker", now)
+        retirement.begin(self, self.workers[address])
+
+    def tick(self, now: float) -> list[str]:
+        """Time passed. Returns addresses of workers that have been silent for too long."""
+        self.begin("", "tick", now)
+        for cs in list(self.clients.values()):
+            if cs.disconnected_at is not None and now - cs.disconnected_at > self.settings.client_grace:
+                client_events.remove_client(self, cs.name)
+        worker_events.expire_unclaimed(self)
+        placement.balance(self)
+        return [ws.address for ws in self.workers.values() if now - ws.last_seen > self.settings.worker_ttl]
+
+    def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
+        """End of the turn: give workers that have room what is queued; hand over all messages by peer."""
+        self.now = now
+        if self.queue or self.backlogged:
+            placement.fill(self)
+        return self.outbox.drain()
+
+    def validate(self) -> None:
+        """Check every invariant of the records; raises AssertionError. Slow: for tests."""
+        validation.validate(self)

@@ -1,0 +1,104 @@
+"""What is to be said to whom at the end of this turn: messages whose columns are still open.
+
+A message of thousands of tasks grows here by one append a column and task. Messages to one peer keep the order in
+which they were begun, so what contradicts each other (in memory, then lost) is told in the right order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distributed.protocol.messages import (
+    FreeKeys,
+    Key,
+    Message,
+    Payload,
+    StealTasks,
+    TaskError,
+    TasksCancelled,
+    TasksErredForClient,
+    TasksInMemory,
+    TasksLost,
+)
+
+
+class Outbox:
+    """Messages by peer: the address of a worker, the name of a client."""
+
+    __slots__ = ("_messages",)
+
+    def __init__(self) -> None:
+        self._messages: dict[str, list[Message]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
+    def send(self, peer: str, message: Message) -> None:
+        """Add a message of its own."""
+        messages = self._messages.get(peer)
+        if messages is None:
+            self._messages[peer] = [message]
+        else:
+            messages.append(message)
+
+    def in_memory(self, client: str) -> TasksInMemory:
+        """The open message of results for a client."""
+        last = self._last(client)
+        if type(last) is TasksInMemory:
+            return last
+        message = TasksInMemory([], [], [], [])
+        self.send(client, message)
+        return message
+
+    def erred(self, client: str, key: Key, error: TaskError) -> None:
+        last = self._last(client)
+        if type(last) is TasksErredForClient:
+            last.keys.append(key)
+            last.errors.append(error)
+        else:
+            self.send(client, TasksErredForClient([key], [error]))
+
+    def lost(self, client: str, key: Key) -> None:
+        last = self._last(client)
+        if type(last) is TasksLost:
+            last.keys.append(key)
+        else:
+            self.send(client, TasksLost([key]))
+
+    def cancelled(self, client: str, key: Key, reason: str, msg: str = "") -> None:
+        last = self._last(client)
+        if type(last) is TasksCancelled and last.reason == reason and last.msg == msg:
+            last.keys.append(key)
+        else:
+            self.send(client, TasksCancelled([key], reason, msg))
+
+    def free(self, worker: str, key: Key) -> None:
+        last = self._last(worker)
+        if type(last) is FreeKeys:
+            last.keys.append(key)
+        else:
+            self.send(worker, FreeKeys([key]))
+
+    def steal(self, worker: str, keys: list[Key]) -> None:
+        self.send(worker, StealTasks(keys))
+
+    def forget_peer(self, peer: str) -> None:
+        """Drop what was to be said to a peer that is gone."""
+        self._messages.pop(peer, None)
+
+    def drain(self) -> Iterator[tuple[str, list[Message]]]:
+        """Hand everything over and begin anew."""
+        messages, self._messages = self._messages, {}
+        return iter(messages.items())
+
+    def _last(self, peer: str) -> Message | None:
+        messages = self._messages.get(peer)
+        return messages[-1] if messages else None
+
+
+def add_result(message: TasksInMemory, key: Key, value: Payload | None, typename: str, worker: str) -> None:
+    """Append one result to an open message."""
+    message.keys.append(key)
+    message.values.append(value)
+    message.types.append(typename)
+    message.workers.append(worker)

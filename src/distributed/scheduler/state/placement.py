@@ -1,0 +1,339 @@
+"""Where a task runs, and when it is sent there.
+
+A runnable task waits in a queue at the scheduler as long as it can, because there it can still go anywhere: the common
+queue when any worker is as good as another, the backlog of one worker when its data (or the user) prefers that one.
+A worker is given tasks by *time*: until it is expected to be busy for ``settings.prefetch`` seconds a thread, and always
+one spare task a thread, so that it never waits for the scheduler.
+
+An idle worker takes from the common queue, then from the backlogs of others, which costs nothing, for these tasks
+never left; only then are unstarted tasks stolen back from a worker that has too many.
+"""
+
+from __future__ import annotations
+
+from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
+from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.queue import TaskQueue
+from distributed.scheduler.state.records import TaskSpec, TaskState, WorkerState
+
+#: At most this many holders of a dependency are told to the worker that needs it.
+MAX_HOLDERS = 8
+
+#: How many tasks at the top of a backlog an idle worker looks at before it gives up.
+MAX_TRIES = 8
+
+
+def make_runnable(s: Index, ts: TaskState) -> None:
+    """All dependencies are in memory: queue the task, in common or for the worker that suits it best."""
+    spec = ts.spec
+    assert spec is not None
+    if not spec.restricted and not ts.dependencies:
+        s.set_state(ts, "queued")
+        s.queue.push(ts)
+        return
+    ws = best_worker(s, ts)
+    if ws is not None:
+        s.set_state(ts, "queued")
+        ws.backlog.push(ts)
+        s.backlogged[ws] = None
+    elif spec.restricted:
+        s.set_state(ts, "no-worker")
+        s.unrunnable[ts] = None
+    else:
+        s.set_state(ts, "queued")
+        s.queue.push(ts)
+
+
+def candidates(s: Index, spec: TaskSpec) -> list[WorkerState]:
+    """Running workers that may take tasks of this spec; remembered until the set of workers changes."""
+    if spec.candidates_version != s.workers_version:
+        spec.candidates_version = s.workers_version
+        options = spec.options
+        able = [
+            ws
+            for ws in s.workers.values()
+            if ws.status == "running" and all(ws.resources.get(name, 0) >= amount for name, amount in options.resources)
+        ]
+        named = set(options.workers)
+        chosen = [ws for ws in able if named.intersection(ws.identifiers())] if named else able
+        spec.candidates = able if not chosen and options.allow_other_workers else chosen
+    return spec.candidates
+
+
+def best_worker(s: Index, ts: TaskState) -> WorkerState | None:
+    """The worker that could start this task first: what it has to do before, and what it would have to fetch."""
+    spec = ts.spec
+    assert spec is not None
+    if spec.restricted:
+        pool = candidates(s, spec)
+    else:
+        holders: dict[WorkerState, None] = {}
+        for dep in ts.dependencies:
+            for ws in dep.who_has[:MAX_HOLDERS]:
+                if ws.status == "running":
+                    holders[ws] = None
+        if s.open:
+            holders[next(iter(s.open))] = None
+        pool = list(holders)
+    if len(pool) < 2:
+        return pool[0] if pool else None
+    return min(pool, key=lambda ws: start_delay(s, ts, ws))
+
+
+def start_delay(s: Index, ts: TaskState, ws: WorkerState) -> float:
+    """Seconds until a worker could start this task."""
+    return (ws.occupancy + ws.backlog.seconds) / ws.nthreads + fetch_time(s, ts, ws)
+
+
+def fetch_time(s: Index, ts: TaskState, ws: WorkerState) -> float:
+    """Seconds to bring the dependencies that a worker lacks."""
+    missing = 0
+    nbytes = 0
+    for dep in ts.dependencies:
+        if ws not in dep.who_has:
+            missing += 1
+            nbytes += dep.nbytes
+    return missing * s.settings.latency + nbytes / s.settings.bandwidth
+
+
+def has_room(s: Index, ws: WorkerState) -> bool:
+    """Whether a worker should be given more to do."""
+    n = len(ws.processing) - len(ws.long_running)
+    if ws.ncareful:
+        return n < ws.nthreads
+    return n < 2 * ws.nthreads or ws.occupancy < s.settings.prefetch * ws.nthreads
+
+
+def has_idle_thread(ws: WorkerState) -> bool:
+    """Whether a worker has more threads than tasks to run."""
+    return len(ws.processing) - len(ws.long_running) < ws.nthreads
+
+
+def update_open(s: Index, ws: WorkerState) -> None:
+    """Note whether a worker has room; called when its tasks, its status or its threads change."""
+    if ws.status == "running" and has_room(s, ws):
+        s.open[ws] = None
+    else:
+        s.open.pop(ws, None)
+
+
+def on_worker(ts: TaskState, ws: WorkerState) -> None:
+    """A task is with a worker now."""
+    spec = ts.spec
+    assert spec is not None
+    ts.processing_on = ws
+    expected = spec.prefix.expected
+    ws.processing[ts] = expected
+    ws.occupancy += expected
+    if ts.careful:
+        ws.ncareful += 1
+
+
+def off_worker(s: Index, ts: TaskState, ws: WorkerState) -> None:
+    """A task is not with its worker any more."""
+    ws.occupancy -= ws.processing.pop(ts)
+    if not ws.processing:
+        ws.occupancy = 0.0
+    if ts in ws.long_running:
+        del ws.long_running[ts]
+    if ts.careful:
+        ws.ncareful -= 1
+    ts.processing_on = None
+    if ws not in s.open:
+        update_open(s, ws)
+
+
+class _Batch:
+    """The RunTasks messages that one call of :func:`fill` builds, one for each worker, spec and way of answering."""
+
+    __slots__ = ("messages", "told")
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[WorkerState, TaskSpec, bool], RunTasks] = {}
+        self.told: dict[int, dict[Key, None]] = {}
+
+
+def fill(s: Index) -> None:
+    """Give queued tasks to workers that have room: first one for each idle thread everywhere, then a spare supply."""
+    batch = _Batch()
+    idle = [ws for ws in s.open if has_idle_thread(ws)]
+    while idle:  # one task each a round, so that few tasks spread over many workers
+        served = []
+        for ws in idle:
+            ts = next_task(s, ws)
+            if ts is not None:
+                give(s, ts, ws, batch)
+                if has_idle_thread(ws):
+                    served.append(ws)
+        idle = served
+    nopen = len(s.open)
+    for ws in list(s.open):
+        share = -(-len(s.queue) // nopen) + len(ws.backlog)
+        nopen -= 1
+        while share > 0 and has_room(s, ws):
+            ts = next_task(s, ws)
+            if ts is None:
+                break
+            give(s, ts, ws, batch)
+            share -= 1
+        if not has_room(s, ws):
+            s.open.pop(ws, None)
+    for ws in [ws for ws in s.backlogged if not ws.backlog]:
+        del s.backlogged[ws]
+
+
+def next_task(s: Index, ws: WorkerState) -> TaskState | None:
+    """Take the task a worker should get next off its queue."""
+    mine = ws.backlog.peek()
+    common = s.queue.peek()
+    if mine is not None and (common is None or mine.priority < common.priority):
+        return _pop_fitting(ws.backlog, ws)
+    if common is not None:
+        return _pop_fitting(s.queue, ws)
+    if s.backlogged and has_idle_thread(ws):
+        return _from_others(s, ws)
+    return None
+
+
+def _pop_fitting(queue: TaskQueue, ws: WorkerState) -> TaskState | None:
+    """Pop, unless the first task must run without company and the worker has some."""
+    ts = queue.peek()
+    assert ts is not None
+    if ts.careful and not has_idle_thread(ws):
+        return None
+    return queue.pop()
+
+
+def _from_others(s: Index, ws: WorkerState) -> TaskState | None:
+    """A task out of the fullest backlog that an idle worker would start sooner, fetching included."""
+    victim = max(s.backlogged, key=lambda other: other.backlog.seconds)
+    if victim is ws:
+        return None
+    for ts, _ in zip(victim.backlog, range(MAX_TRIES), strict=False):
+        spec = ts.spec
+        assert spec is not None
+        if spec.restricted and ws not in candidates(s, spec):
+            continue
+        if fetch_time(s, ts, ws) < (victim.occupancy + victim.backlog.seconds) / victim.nthreads:
+            victim.backlog.discard(ts)
+            return ts
+    return None
+
+
+def give(s: Index, ts: TaskState, ws: WorkerState, batch: _Batch) -> None:
+    """Hand a task, just taken off its queue, to a worker."""
+    spec = ts.spec
+    assert spec is not None
+    s.set_state(ts, "processing")
+    on_worker(ts, ws)
+    inline = bool(ts.who_wants)
+    message = batch.messages.get((ws, spec, inline))
+    if message is None:
+        message = _begin_message(s, ws, spec, inline)
+        batch.messages[ws, spec, inline] = message
+    message.keys.append(ts.key)
+    message.args.append(ts.args)
+    message.seqs.append(ts.seq)
+    if ts.dependencies:
+        _add_dependencies(s, ts, ws, message, batch)
+    elif message.deps is not None:
+        message.deps.append([])
+
+
+def _begin_message(s: Index, ws: WorkerState, spec: TaskSpec, inline: bool) -> RunTasks:
+    options = spec.options
+    function = s.functions[spec.fn]
+    if ws not in function.workers:
+        function.workers[ws] = None
+        s.outbox.send(ws.address, PutFunctions([spec.fn], [function.blob]))
+    message = RunTasks(
+        fn=spec.fn,
+        name=spec.name,
+        keys=[],
+        args=[],
+        seqs=[],
+        holders=[],
+        options=RunOptions(
+            priority=options.priority,
+            resources=options.resources,
+            inline=inline,
+            duration=spec.prefix.duration_average,
+            actor=options.actor,
+            annotations=options.annotations,
+        ),
+    )
+    s.outbox.send(ws.address, message)
+    return message
+
+
+def _add_dependencies(s: Index, ts: TaskState, ws: WorkerState, message: RunTasks, batch: _Batch) -> None:
+    """The columns of a task with dependencies: their keys, and who holds those that the worker lacks."""
+    if message.deps is None:
+        message.deps = [[] for _ in range(len(message.keys) - 1)]
+    message.deps.append([dep.key for dep in ts.dependencies])
+    told = batch.told.setdefault(id(message), {})
+    for dep in ts.dependencies:
+        if ws not in dep.who_has and dep.key not in told:
+            told[dep.key] = None
+            holders = dep.who_has
+            if len(holders) > MAX_HOLDERS:
+                holders = tuple(s.random.sample(holders, MAX_HOLDERS))
+            message.holders.append((dep.key, dep.nbytes, [holder.address for holder in holders]))
+
+
+def requeue_backlog(s: Index, ws: WorkerState) -> None:
+    """A worker stops taking tasks: place what was queued for it anew."""
+    s.backlogged.pop(ws, None)
+    for ts in list(ws.backlog):
+        ws.backlog.discard(ts)
+        replace_queued(s, ts)
+
+
+def replace_queued(s: Index, ts: TaskState) -> None:
+    """Place a task anew that has just been taken off a queue; its state stays ``queued`` or becomes ``no-worker``."""
+    ws = best_worker(s, ts)
+    if ws is not None:
+        ws.backlog.push(ts)
+        s.backlogged[ws] = None
+    elif ts.spec is not None and ts.spec.restricted:
+        s.set_state(ts, "no-worker")
+        s.unrunnable[ts] = None
+    else:
+        s.queue.push(ts)
+
+
+def balance(s: Index) -> None:
+    """Ask workers that have more than they can do at once to give unstarted tasks back, for those that are idle."""
+    if s.queue or s.backlogged:
+        return
+    idle = sum(ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in s.open if ws.status == "running")
+    if idle <= 0:
+        return
+    for victim in s.workers.values():
+        spare = len(victim.processing) - len(victim.long_running) - victim.nthreads
+        stalled = s.now - victim.last_completion > s.settings.prefetch
+        if spare <= 0 or victim.steal_asked or not (stalled or victim.occupancy > 2 * s.settings.prefetch):
+            continue
+        keys = _stealable(s, victim, min(idle, spare) if spare <= idle else max(idle, spare // 2))
+        if keys:
+            victim.steal_asked = True
+            s.outbox.steal(victim.address, keys)
+            idle -= len(keys)
+            if idle <= 0:
+                return
+
+
+def _stealable(s: Index, victim: WorkerState, count: int) -> list[Key]:
+    """Keys of the tasks that were given last and may run elsewhere."""
+    keys: list[Key] = []
+    for ts in reversed(victim.processing):
+        if len(keys) == count:
+            break
+        spec = ts.spec
+        if ts in victim.long_running or spec is None:
+            continue
+        if spec.restricted and not any(ws is not victim and ws in s.open for ws in candidates(s, spec)):
+            continue
+        if any(fetch_time(s, ts, ws) < max(spec.prefix.expected, s.settings.prefetch) for ws in s.open):
+            keys.append(ts.key)
+    return keys

@@ -1,0 +1,86 @@
+"""Every invariant of the scheduler's records, checked one by one."""
+
+from __future__ import annotations
+
+from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskState, WorkerState
+from distributed.scheduler.state.table import STATES
+
+
+def validate(s: Index) -> None:
+    """Raises AssertionError naming what contradicts what."""
+    assert not NO_TASKS
+    for key, ts in s.tasks.items():
+        assert ts.key == key
+        _validate_task(s, ts)
+    for address, ws in s.workers.items():
+        assert ws.address == address
+        _validate_worker(s, ws)
+    for cs in s.clients.values():
+        _validate_client(s, cs)
+    for key in s.unclaimed:
+        assert key not in s.tasks, key
+    assert set(s.unrunnable) == {ts for ts in s.tasks.values() if ts.state == "no-worker"}
+    assert len(s.queue) == sum(ts.queue is s.queue for ts in s.tasks.values())
+    for spec in s.specs.values():
+        assert spec.ntasks == sum(ts.spec is spec for ts in s.tasks.values()), spec.name
+    for fn, function in s.functions.items():
+        users = sum(ts.spec is not None and ts.spec.fn == fn for ts in s.tasks.values())
+        assert function.ntasks == users, (fn, function.ntasks, users)
+        assert users or function.clients
+
+
+def _validate_task(s: Index, ts: TaskState) -> None:
+    assert ts.state in STATES and ts.state != "forgotten", ts
+    for dep in ts.dependencies:
+        assert s.tasks.get(dep.key) is dep, (ts, dep)
+        assert ts in dep.dependents, (ts, dep)
+    for dependent in ts.dependents:
+        assert ts in dependent.dependencies, (ts, dependent)
+    nwaiters = sum(dependent.state in PENDING_STATES for dependent in ts.dependents)
+    assert ts.nwaiters == nwaiters, (ts, ts.nwaiters, nwaiters)
+    for cs in ts.who_wants:
+        assert ts in cs.wants_what, (ts, cs)
+    for ws in ts.who_has:
+        assert ts in ws.has_what, (ts, ws)
+    assert len(set(ts.who_has)) == len(ts.who_has)
+    assert bool(ts.who_has) == (ts.state == "memory"), ts
+    assert (ts.processing_on is not None) == (ts.state == "processing"), ts
+    assert (ts.queue is not None) == (ts.state == "queued"), ts
+    assert (ts.error is not None) == (ts.state == "erred"), ts
+    if ts.state == "waiting":
+        missing = [dep for dep in ts.dependencies if dep.state != "memory"]
+        assert ts.nwaiting == len(missing) > 0, (ts, ts.nwaiting, missing)
+        for dep in missing:
+            assert dep.state in PENDING_STATES, (ts, dep)
+    if ts.state in ("queued", "no-worker"):
+        for dep in ts.dependencies:
+            assert dep.state == "memory", (ts, dep)
+    if ts.state in PENDING_STATES or ts.state == "memory":
+        assert ts.needed, ts
+    else:
+        assert ts.state == "erred" or not ts.needed, ts
+    if not ts.needed:
+        assert ts.dependents, f"{ts} should have been forgotten"
+
+
+def _validate_worker(s: Index, ws: WorkerState) -> None:
+    for ts in ws.has_what:
+        assert ws in ts.who_has, (ws, ts)
+    for ts in ws.processing:
+        assert ts.processing_on is ws, (ws, ts)
+    for ts in ws.long_running:
+        assert ts in ws.processing, (ws, ts)
+    assert ws.nbytes == sum(max(ts.nbytes, 0) for ts in ws.has_what), ws
+    assert ws.ncareful == sum(ts.careful for ts in ws.processing), ws
+    assert abs(ws.occupancy - sum(ws.processing.values())) < 1e-6, ws
+    assert len(ws.backlog) == sum(ts.queue is ws.backlog for ts in s.tasks.values()), ws
+    assert not ws.backlog or ws in s.backlogged, ws
+    if ws in s.open:
+        assert ws.status == "running", ws
+
+
+def _validate_client(s: Index, cs: ClientState) -> None:
+    for ts in cs.wants_what:
+        assert cs in ts.who_wants, (cs, ts)
+        assert s.tasks.get(ts.key) is ts, (cs, ts)

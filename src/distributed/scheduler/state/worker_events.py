@@ -1,0 +1,283 @@
+"""What workers say to the scheduler, and what follows from their coming and going."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.protocol.messages import (
+    Key,
+    LongRunning,
+    Message,
+    ReplicasAdded,
+    ReplicasMissing,
+    TasksErred,
+    TasksFinished,
+    TasksReturned,
+    WorkerClosing,
+    WorkerEvent,
+    WorkerHeartbeat,
+    WorkerStatusChanged,
+)
+from distributed.scheduler.state import client_events, errors, lifecycle, placement, retirement
+from distributed.scheduler.state.index import Index, Unclaimed
+from distributed.scheduler.state.records import TaskState, WorkerState
+
+
+def add_worker(
+    s: Index, ws: WorkerState, holding: Iterable[tuple[Key, int, str]], running: Iterable[tuple[Key, int]]
+) -> None:
+    s.workers[ws.address] = ws
+    s.workers_version += 1
+    for key, nbytes, typename in holding:
+        ts = s.tasks.get(key)
+        if ts is None:
+            _unclaimed(s, key).held[ws] = (nbytes, typename)
+        elif ts.state == "memory":
+            lifecycle.add_replica(ts, ws)
+        elif ts.state == "erred" or not ts.needed:
+            s.outbox.free(ws.address, key)
+        else:
+            _take_back(s, ts, ws)
+            lifecycle.to_memory(s, ts, ws, nbytes, typename)
+    for key, seq in running:
+        ts = s.tasks.get(key)
+        if ts is None:
+            _unclaimed(s, key).running[ws] = seq
+        elif ts.seq == seq and ts.state in ("waiting", "queued", "no-worker"):
+            lifecycle.adopt_running(s, ts, ws)
+        else:
+            s.outbox.free(ws.address, key)
+    placement.update_open(s, ws)
+    for ts in list(s.unrunnable):
+        assert ts.spec is not None
+        if ws in placement.candidates(s, ts.spec):
+            del s.unrunnable[ts]
+            placement.make_runnable(s, ts)
+
+
+def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
+    ws = s.workers.pop(address, None)
+    if ws is None:
+        return
+    s.workers_version += 1
+    ws.status = "closed"
+    s.open.pop(ws, None)
+    s.outbox.forget_peer(address)
+    for function in s.functions.values():
+        function.workers.pop(ws, None)
+    for found in s.unclaimed.values():
+        found.held.pop(ws, None)
+        found.running.pop(ws, None)
+    placement.requeue_backlog(s, ws)
+    processing = list(ws.processing)
+    surely_running = not expected and len(processing) - len(ws.long_running) <= ws.nthreads
+    killed = []
+    for ts in processing:
+        if not expected:
+            if surely_running or ts in ws.long_running:
+                ts.suspicious += 1
+            if ts.suspicious > s.settings.allowed_failures:
+                killed.append(ts)
+                continue
+        lifecycle.back_to_runnable(s, ts)
+        if not expected:
+            ts.careful = True
+    for ts in killed:
+        if ts.state == "processing":
+            lifecycle.to_erred(s, ts, errors.killed_worker(ts, address, reason, s.settings.allowed_failures))
+    held = list(ws.has_what)
+    for ts in held:
+        lifecycle.remove_replica(ts, ws)
+    lifecycle.lost(s, held)
+    retirement.check_all(s)
+
+
+def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
+    """Results came into a worker's memory."""
+    tasks = s.tasks
+    ws.last_completion = s.now
+    prefix = None
+    total = 0.0
+    count = 0
+    for key, seq, nbytes, duration, typename, value in zip(
+        msg.keys, msg.seqs, msg.nbytes, msg.durations, msg.types, msg.values, strict=True
+    ):
+        ts = tasks.get(key)
+        if ts is None or ts.seq != seq:
+            s.outbox.free(ws.address, key)
+            continue
+        state = ts.state
+        if state == "memory":
+            lifecycle.add_replica(ts, ws)
+            continue
+        if state == "released" or state == "erred":
+            s.outbox.free(ws.address, key)
+            continue
+        spec = ts.spec
+        assert spec is not None
+        if spec.prefix is not prefix:
+            if prefix is not None:
+                prefix.add_durations(total, count)
+            prefix = spec.prefix
+            total, count = 0.0, 0
+        total += duration
+        count += 1
+        if ts.processing_on is not ws:
+            _take_back(s, ts, ws)
+        lifecycle.to_memory(s, ts, ws, nbytes, typename, value)
+    if prefix is not None:
+        prefix.add_durations(total, count)
+
+
+def erred(s: Index, ws: WorkerState, msg: TasksErred) -> None:
+    ws.last_completion = s.now
+    for key, seq, error in zip(msg.keys, msg.seqs, msg.errors, strict=True):
+        ts = s.tasks.get(key)
+        if ts is None or ts.seq != seq or ts.processing_on is not ws:
+            continue
+        if ts.retries > 0:
+            ts.retries -= 1
+            lifecycle.back_to_runnable(s, ts)
+        else:
+            error.blamed_key = key
+            if ws.address not in error.erred_on:
+                error.erred_on = [*error.erred_on, ws.address]
+            lifecycle.to_erred(s, ts, error)
+
+
+def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
+    """A worker gave unstarted tasks back."""
+    if msg.reason == "stolen":
+        ws.steal_asked = False
+    _not_delivered(s, msg.missing)
+    for key, seq in zip(msg.keys, msg.seqs, strict=True):
+        ts = s.tasks.get(key)
+        if ts is not None and ts.seq == seq and ts.processing_on is ws:
+            lifecycle.back_to_runnable(s, ts)
+    placement.update_open(s, ws)
+
+
+def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
+    """Tasks left the worker's pool of threads: its slots are free for others."""
+    for key, seq in zip(msg.keys, msg.seqs, strict=True):
+        ts = s.tasks.get(key)
+        if ts is not None and ts.seq == seq and ts.processing_on is ws:
+            ws.long_running[ts] = None
+            ws.occupancy -= ws.processing[ts]
+            ws.processing[ts] = 0.0
+    placement.update_open(s, ws)
+
+
+def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
+    for key in msg.keys:
+        ts = s.tasks.get(key)
+        if ts is not None and ts.state == "memory":
+            lifecycle.add_replica(ts, ws)
+        else:
+            s.outbox.free(ws.address, key)
+    retirement.check_all(s)
+
+
+def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
+    _not_delivered(s, msg.missing)
+    retirement.check_all(s)
+
+
+def heartbeat(s: Index, ws: WorkerState, msg: WorkerHeartbeat) -> None:
+    ws.metrics = msg.metrics
+
+
+def status_changed(s: Index, ws: WorkerState, msg: WorkerStatusChanged) -> None:
+    set_status(s, ws, msg.status)
+
+
+def closing(s: Index, ws: WorkerState, msg: WorkerClosing) -> None:
+    remove_worker(s, ws.address, msg.reason, expected=True)
+
+
+def event(s: Index, ws: WorkerState, msg: WorkerEvent) -> None:
+    """Not the machine's business; the shell reads these."""
+
+
+EVENTS: dict[type[Message], Callable[[Index, WorkerState, Any], None]] = {
+    TasksFinished: finished,
+    TasksErred: erred,
+    TasksReturned: returned,
+    LongRunning: long_running,
+    ReplicasAdded: replicas_added,
+    ReplicasMissing: replicas_missing,
+    WorkerHeartbeat: heartbeat,
+    WorkerStatusChanged: status_changed,
+    WorkerClosing: closing,
+    WorkerEvent: event,
+}
+
+
+def set_status(s: Index, ws: WorkerState, status: str) -> None:
+    """A worker takes tasks (``running``) or does not."""
+    if status == ws.status:
+        return
+    ws.status = status
+    s.workers_version += 1
+    if status != "running":
+        placement.requeue_backlog(s, ws)
+    placement.update_open(s, ws)
+
+
+def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Key, int, str]]) -> None:
+    ws = s.workers.get(address)
+    cs = s.clients.get(client) if client is not None else None
+    for key, nbytes, typename in data:
+        ts = s.tasks.get(key)
+        if ts is None:
+            ts = client_events.create(s, key, None, b"", ())
+        if cs is not None:
+            client_events.want(s, ts, cs)
+        if ws is None:
+            if ts.state == "released":
+                lifecycle.to_erred(s, ts, errors.lost_data(ts))
+        elif ts.state == "memory":
+            lifecycle.add_replica(ts, ws)
+        elif ts.state == "erred":
+            s.outbox.free(ws.address, key)
+        else:
+            lifecycle.to_memory(s, ts, ws, nbytes, typename)
+
+
+def expire_unclaimed(s: Index) -> None:
+    """Nobody submitted these in time: the workers may forget them."""
+    for key in [key for key, found in s.unclaimed.items() if found.deadline < s.now]:
+        found = s.unclaimed.pop(key)
+        for ws in (*found.held, *found.running):
+            s.outbox.free(ws.address, key)
+
+
+def _unclaimed(s: Index, key: Key) -> Unclaimed:
+    found = s.unclaimed.get(key)
+    if found is None:
+        found = s.unclaimed[key] = Unclaimed(s.now + s.settings.unclaimed_grace)
+    return found
+
+
+def _take_back(s: Index, ts: TaskState, finisher: WorkerState) -> None:
+    """Another worker finished first: the one that was given the task need not go on."""
+    other = ts.processing_on
+    if other is not None and other is not finisher:
+        s.outbox.free(other.address, ts.key)
+
+
+def _not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
+    """Copies that their supposed holders did not deliver are no copies."""
+    affected = []
+    for key, addresses in missing:
+        ts = s.tasks.get(key)
+        if ts is None or ts.state != "memory":
+            continue
+        affected.append(ts)
+        for address in addresses:
+            holder = s.workers.get(address)
+            if holder is not None and holder in ts.who_has:
+                lifecycle.remove_replica(ts, holder)
+                s.outbox.free(address, key)
+    lifecycle.lost(s, affected)
