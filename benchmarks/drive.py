@@ -18,7 +18,7 @@ from contenders import KINDS, Contender, Distributed
 
 
 def cpu_by_role(roots: dict[str, int]) -> dict[str, float]:
-    """CPU seconds so far of this process ("client"), of the trees under ``roots``, and of the rest below it."""
+    """CPU seconds so far of this process ("client"), of the trees under ``roots``, of what is left."""
     me = psutil.Process()
     owners = {pid: role for role, pid in roots.items()}
     for role, pid in roots.items():

@@ -8,7 +8,7 @@
     python3 benchmarks/run.py --json figures.json  # keep the figures too; docs/chart.py draws them
 
 Each contender lives in an environment of its own under ``benchmarks/.envs``, made when it is missing. Every
-measurement starts a fresh network in processes of its own and has a time limit: a hang is reported, never waited
+measurement starts a fresh network in processes of its own, with a time limit: a hang is reported, not waited
 for. Samples are taken in turns, one of each contender a round; a figure is the median over the rounds. Ratios
 compare figures of one run only: never a figure of one day, or machine, with that of another.
 
@@ -25,8 +25,8 @@ memory
 growth
     CPU per task as tasks, then workers become more.
 alone
-    What a task costs each part of this package without the others: the state machine of the scheduler alone, and
-    the "zero worker": the real scheduler and sockets, with a worker that finishes everything at once.
+    What a task costs each part of this package without the others: the state machine of the scheduler alone,
+    and the "zero worker": the real scheduler and sockets, with a worker that finishes everything at once.
 """
 
 from __future__ import annotations
