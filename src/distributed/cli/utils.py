@@ -1,0 +1,161 @@
+"""How a command lives and ends: signals, pid file, one sentence for an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Fatal(Exception):
+    """The command cannot go on; its text is the one line the user sees."""
+
+
+class Stop:
+    """Takes SIGINT and SIGTERM for the running loop: the first asks for a clean end, a second ends at once.
+
+    Parameters
+    ----------
+    at_once : callable, optional
+        Called in the second case, just before the process exits: kill your children here.
+
+    Attributes
+    ----------
+    signum : int or None
+        The first signal that came.
+    """
+
+    def __init__(self, at_once: Callable[[], None] | None = None) -> None:
+        self.signum: int | None = None
+        self._at_once = at_once
+        self._event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in _SIGNALS:
+            loop.add_signal_handler(signum, self._handle, signum)
+
+    async def wait(self) -> None:
+        """Until the first signal."""
+        await self._event.wait()
+
+    @property
+    def exit_status(self) -> int:
+        """0 when the end was asked for by SIGTERM or SIGINT: that is how such programs are ended."""
+        return 0
+
+    def _handle(self, signum: int) -> None:
+        if self.signum is not None:
+            try:
+                if self._at_once is not None:
+                    self._at_once()
+            finally:
+                os._exit(128 + signum)
+        self.signum = signum
+        self._event.set()
+
+
+async def first(*awaitables: Awaitable[Any]) -> None:
+    """Wait until one of them is done and raise its exception if it has one; cancel the others."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def install_signal_handlers(
+    loop: Any = None, cleanup: Callable[[int], Coroutine[Any, Any, Any]] | None = None
+) -> None:
+    """On SIGINT or SIGTERM run ``await cleanup(signum)`` on the loop, then stop it; a second signal exits
+    at once.
+
+    Parameters
+    ----------
+    loop : Loop, IOLoop or asyncio loop, optional
+        Default: the running loop. Must be called in the main thread.
+    cleanup : coroutine function, optional
+    """
+    from distributed.loops import Loop, as_loop
+
+    target = as_loop(loop) if loop is not None else Loop.current()
+    seen: list[asyncio.Task[None]] = []
+
+    async def end(signum: int) -> None:
+        try:
+            if cleanup is not None:
+                await cleanup(signum)
+        finally:
+            target.stop()
+
+    def handle(signum: int) -> None:
+        if seen:
+            os._exit(128 + signum)
+        seen.append(asyncio.ensure_future(end(signum)))
+
+    for signum in _SIGNALS:
+        target.asyncio_loop.add_signal_handler(signum, handle, signum)
+
+
+@contextlib.contextmanager
+def pid_file(path: str | None) -> Iterator[None]:
+    """Keep this process's id in a file for the length of the block."""
+    if path is None:
+        yield
+        return
+    try:
+        with open(path, "w") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        raise Fatal(f"cannot write the pid file {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def say(text: str) -> None:
+    """One line on standard output, at once: programs read it."""
+    print(text, flush=True)
+
+
+def tell(command: str, text: str) -> None:
+    """One line for people, on standard error."""
+    print(f"{command}: {text}", file=sys.stderr, flush=True)
+
+
+def fail(command: str, error: BaseException | str, status: int = 1) -> NoReturn:
+    """End the process with one sentence instead of a traceback."""
+    text = str(error) or type(error).__name__
+    tell(command, text)
+    sys.stdout.flush()
+    raise SystemExit(status)
+
+
+def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a command's coroutine on a fresh loop (uvloop's where it is installed) and exit with what it
+    returns.
+
+    What users can bring about (:class:`Fatal`, security, connection and configuration errors) ends in one
+    sentence.
+    """
+    from distributed.exceptions import SecurityError
+    from distributed.loops import new_event_loop
+
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            status = runner.run(main())
+    except (Fatal, SecurityError, OSError, ValueError, ImportError) as error:
+        fail(command, error)
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    raise SystemExit(status)
