@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed.host import ensure_ip, get_ip, get_ip_interface, get_ipv6, open_port, parse_ports
 from distributed.logs import Log, Logs, silence_logging, silence_logging_cmgr
+from distributed.threadstate import thread_state
 
 if TYPE_CHECKING:
     from dask.utils import has_keyword, key_split, parse_bytes, parse_timedelta
@@ -69,9 +69,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 TimeoutError = TimeoutError
-
-#: What a worker's threads know about the task they run (``execution_state``, ``key``); libraries look here.
-thread_state = threading.local()
 
 # Names whose home loads more than this module should.
 _ELSEWHERE = {

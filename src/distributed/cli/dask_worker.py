@@ -33,7 +33,7 @@ def _worker_options(function: Any) -> Any:
                 "nworkers",
                 default="1",
                 show_default=True,
-                help="Worker processes to start. Negative: so many fewer than the cores plus one. auto: by the cores.",
+                help="Workers to start. Negative: so many fewer than the cores plus one. auto: by the cores.",
             ),
             click.option("--name", help="Name of this worker; with several workers -0, -1, … is appended."),
             click.option(
@@ -41,8 +41,8 @@ def _worker_options(function: Any) -> Any:
                 type=options.MemoryLimit(),
                 default="auto",
                 show_default=True,
-                help="Memory of each worker: bytes, 4GiB, a fraction of the machine's such as 0.5, auto (its share "
-                "by threads), or 0 for no limit.",
+                help="Memory of each worker: bytes, 4GiB, a fraction of the machine's such as 0.5, auto (its "
+                "share by threads), or 0 for no limit.",
             ),
             click.option(
                 "--resources",
@@ -54,7 +54,7 @@ def _worker_options(function: Any) -> Any:
                 "--nanny/--no-nanny",
                 default=True,
                 show_default=True,
-                help="Run each worker in a process of its own that is watched and started again when it dies.",
+                help="Run each worker in a process that is watched and started again when it dies.",
             ),
             click.option("--worker-class", help="Dotted name of the class of worker.", show_default=True),
         ]
@@ -128,14 +128,14 @@ def main(**given: Any) -> None:
 async def _main(given: dict[str, Any]) -> int:
     config.initialize_logging("INFO" if os.environ.get("DISTRIBUTED_VERBOSE") else None)
     with pid_file(given["pid_file"]):
-        security = options.make_security(
-            **{name: given[name] for name in ("key_file", "insecure", "tls_ca_file", "tls_cert", "tls_key")}
-        )
         timeout = given["death_timeout"]
         if timeout is None:
             timeout = config.seconds("distributed.worker.death-timeout")
         deadline = None if timeout is None else time.monotonic() + timeout
         address = await _scheduler_address(given, timeout)
+        security = options.make_security(
+            **{name: given[name] for name in ("key_file", "insecure", "tls_ca_file", "tls_cert", "tls_key")}
+        )
         left = None if deadline is None else max(1.0, deadline - time.monotonic())
         servers = _make_servers(given, address, security, left)
         return await _serve(servers, address, with_nanny=given["nanny"])
@@ -146,14 +146,18 @@ async def _scheduler_address(given: dict[str, Any], timeout: float | None) -> st
         return str(given["scheduler"])
     path = given["scheduler_file"]
     if path:
-        if not os.path.exists(path):
-            tell(NAME, f"waiting for the scheduler file {path}")
-        return await asyncio.to_thread(read_scheduler_address, path, timeout)
+        waiting = asyncio.get_running_loop().call_later(
+            1, tell, NAME, f"waiting for the scheduler file {path}"
+        )
+        try:
+            return await asyncio.to_thread(read_scheduler_address, path, timeout)
+        finally:
+            waiting.cancel()
     address = config.get("scheduler-address", None)
     if address:
         return str(address)
     raise Fatal(
-        "no scheduler: give its address (dworker 192.168.0.1:8786), --scheduler-file, or set DASK_SCHEDULER_ADDRESS"
+        "no scheduler: give its address (dworker 192.168.0.1:8786), --scheduler-file or DASK_SCHEDULER_ADDRESS"
     )
 
 
@@ -186,6 +190,12 @@ def count_workers(nworkers: str, nthreads: int | None) -> tuple[int, int]:
     return count, nthreads or max(1, ncores // count)
 
 
+_PASSED_ON = (
+    *("resources", "local_directory", "host", "interface", "protocol", "contact_address"),
+    *("lifetime", "lifetime_stagger", "lifetime_restart", "dashboard_address"),
+)
+
+
 def _make_servers(
     given: dict[str, Any], address: str, security: Any, death_timeout: float | None
 ) -> list[Any]:
@@ -200,8 +210,7 @@ def _make_servers(
         "security": security,
         "death_timeout": death_timeout,
     }
-    for name in ("resources", "local_directory", "host", "interface", "protocol", "contact_address", "lifetime",
-                 "lifetime_stagger", "lifetime_restart", "dashboard_address"):  # fmt: skip
+    for name in _PASSED_ON:
         if given[name] is not None:
             common[name] = given[name]
     if given["preload"]:
@@ -253,7 +262,7 @@ def _host_and_port(address: str) -> dict[str, Any]:
 
 
 def _spread(ports: str | None, count: int, option: str) -> list[Any]:
-    """What each of ``count`` servers may listen on: all of them the whole range, to try it from one end on."""
+    """The ports that each of ``count`` servers may listen on."""
     numbers = parse_ports(ports)
     if ports is not None and numbers != [0] and len(numbers) < count:
         raise Fatal(f"{option} {ports} has {len(numbers)} ports for {count} workers")
