@@ -28,6 +28,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from distributed import Client, LocalCluster
+from distributed.exceptions import SecurityError
 
 WORD = re.compile(r"[^\W\d_]\w*")
 FOREIGN = {
@@ -141,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     with ExitStack() as stack:
         try:
             client = connect(stack, args.scheduler, args.workers)
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        except (OSError, ValueError, SecurityError) as error:  # TimeoutError is an OSError
             where = f"no network at {args.scheduler}" if args.scheduler else "could not make a network"
             return complain(f"{where}: {error}")
         if not client.ncores():
