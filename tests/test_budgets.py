@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,11 @@ def commands_of(document: Path) -> list[list[str]]:
                 if not line.startswith("$ "):
                     continue
                 line = line[2:]
-            for command in re.split(r"&&|\||;", line):
-                if words := shlex.split(command, comments=True):
-                    commands.append(words)
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+            lexer.whitespace_split = True
+            for is_operator, words in groupby(lexer, lambda word: set(word) <= set("&|;")):
+                if not is_operator:
+                    commands.append(list(words))
     return commands
 
 
