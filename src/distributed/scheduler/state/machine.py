@@ -91,6 +91,11 @@ class SchedulerState(Index):
         self.begin(address, "remove-worker", now)
         worker_events.remove_worker(self, address, reason, expected)
 
+    def set_worker_status(self, address: str, status: str, now: float) -> None:
+        """``running``, ``paused`` or ``closing_gracefully``; only a running worker is given tasks."""
+        self.begin(address, "set-worker-status", now)
+        worker_events.set_status(self, self.workers[address], status)
+
     def add_data(self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float) -> None:
         """Data that no task made, (key, nbytes, type), is in a worker's memory; ``client`` holds futures on it."""
         self.begin(client or worker, "add-data", now)

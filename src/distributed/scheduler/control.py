@@ -1,0 +1,220 @@
+"""Operations of the scheduler that act on the network as a whole: broadcast, retire, restart, cancel, run here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from distributed.exceptions import RemoteError
+from distributed.protocol.messages import CancelKeys, CloseWorker, Key, Payload, RetryKeys
+from distributed.protocol.payload import pack, unpack
+
+if TYPE_CHECKING:
+    from distributed.core.pool import ConnectionPool
+    from distributed.scheduler.state import SchedulerState, WorkerState
+
+logger = logging.getLogger("distributed.scheduler")
+
+
+class Control:
+    """Mixed into :class:`~distributed.scheduler.server.Scheduler`."""
+
+    state: SchedulerState
+    pool: ConnectionPool
+
+    def control_handlers(self) -> dict[str, Any]:
+        return {
+            "broadcast": self.broadcast,
+            "proxy": self.proxy,
+            "run_function": self.run_function,
+            "retire_workers": self.retire_workers,
+            "cancel": self.cancel,
+            "retry": self.retry,
+            "restart": self.restart,
+        }
+
+    async def broadcast(
+        self,
+        op: str,
+        kwargs: dict[str, Any] | None = None,
+        workers: Iterable[str] | None = None,
+        nanny: bool = False,
+        on_error: str = "return",
+    ) -> list[list[Any]]:
+        """Call an operation of many workers (or of their nannies) at once.
+
+        Returns
+        -------
+        list of [address, answer]
+            An answer is ``{"status": "OK", "result": ...}`` or ``{"status": "error", "text", "exception", "traceback"}``;
+            with ``on_error="ignore"`` only the first kind.
+        """
+        chosen = self.select_workers(workers)
+        targets = [ws.extra.get("nanny") if nanny else ws.address for ws in chosen]
+        answers = await asyncio.gather(
+            *(self._answer(target, op, kwargs or {}) for target in targets if target is not None)
+        )
+        pairs = [[target, answer] for target, answer in zip([t for t in targets if t], answers, strict=True)]
+        return [pair for pair in pairs if on_error != "ignore" or pair[1]["status"] == "OK"]
+
+    async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"status": "OK", "result": await self.pool.call(address, op, **kwargs)}
+        except RemoteError as error:
+            return {
+                "status": "error",
+                "text": error.text,
+                "exception": error.exception,
+                "traceback": error.traceback,
+            }
+        except OSError as error:
+            return {"status": "error", "text": f"{address}: {error}", "exception": None, "traceback": None}
+
+    async def proxy(self, worker: str, op: str, kwargs: dict[str, Any] | None = None) -> Any:
+        """Call an operation of one worker for somebody who cannot reach it."""
+        return await self.pool.call(worker, op, **(kwargs or {}))
+
+    async def run_function(
+        self, function: Payload, args: Payload | None = None, kwargs: Payload | None = None, wait: bool = True
+    ) -> Payload | None:
+        """Run a pickled function inside the scheduler: the explicit way for users to look and act here.
+
+        A function with a parameter ``dask_scheduler`` is given the scheduler; a coroutine is awaited.
+        """
+        func = unpack(function)
+        call_args = unpack(args) if args is not None else ()
+        call_kwargs = unpack(kwargs) if kwargs is not None else {}
+        if _wants(func, "dask_scheduler"):
+            call_kwargs["dask_scheduler"] = self
+        result = func(*call_args, **call_kwargs)
+        if inspect.isawaitable(result):
+            if not wait:
+                self.spawn(result)
+                return None
+            result = await result
+        self.schedule_flush()
+        return pack(result) if wait else None
+
+    async def retire_workers(
+        self,
+        workers: Iterable[str] | None = None,
+        names: Iterable[Any] | None = None,
+        close_workers: bool = False,
+        remove: bool = True,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Let workers finish what they run, move what only they hold, then let go of them.
+
+        Parameters
+        ----------
+        workers, names : iterable, optional
+            Which; default: those that ``workers_to_close(**kwargs)`` finds.
+        close_workers : bool
+            Stop their processes too.
+        remove : bool
+            Take them out of the scheduler's books even if they are not closed.
+
+        Returns
+        -------
+        dict
+            Address to identity of the workers that were retired.
+        """
+        from distributed.scheduler.queries import worker_identity
+
+        if workers is None and names is None:
+            chosen = self.select_workers(self.workers_to_close(**kwargs))
+        else:
+            chosen = self.select_workers([*(workers or ()), *(names or ())])
+        if not chosen:
+            return {}
+        identities = {ws.address: worker_identity(ws) for ws in chosen}
+        for ws in chosen:
+            self.state.retire_worker(ws.address, time.monotonic())
+        self.schedule_flush()
+        waiting = asyncio.gather(*(self.wait_until_retired(ws.address) for ws in chosen))
+        await asyncio.wait_for(waiting, timeout)
+        for ws in chosen:
+            if close_workers:
+                self.send_to_peer(ws.address, CloseWorker("retired", nanny=True))
+            if close_workers or remove:
+                self.state.remove_worker(ws.address, time.monotonic(), reason="retired", expected=True)
+        self.schedule_flush()
+        logger.info("Retired workers %s", ", ".join(identities))
+        return identities
+
+    def cancel(self, keys: list[Key], client: str, force: bool = False, reason: str = "", msg: str = "") -> None:
+        """Cancel tasks for a client; with ``force`` for all clients."""
+        self.state.handle_client(client, CancelKeys(keys, force, reason, msg), time.monotonic())
+        self.schedule_flush()
+
+    def retry(self, keys: list[Key], client: str) -> None:
+        """Run erred tasks again."""
+        self.state.handle_client(client, RetryKeys(keys), time.monotonic())
+        self.schedule_flush()
+
+    async def restart(self, timeout: float | None = 30.0, wait_for_workers: bool = True) -> None:
+        """Cancel all futures of all clients and start every supervised worker anew.
+
+        Workers without a nanny only lose their data: nobody could start them again.
+
+        Raises
+        ------
+        TimeoutError
+            When fewer workers are back after ``timeout`` seconds than there were.
+        """
+        now = time.monotonic()
+        for cs in list(self.state.clients.values()):
+            keys = [ts.key for ts in cs.wants_what]
+            self.state.handle_client(cs.name, CancelKeys(keys, force=True, reason="scheduler-restart"), now)
+        self.schedule_flush()
+        supervised = {ws.address: ws.extra["nanny"] for ws in self.state.workers.values() if ws.extra.get("nanny")}
+        expected = len(self.state.workers)
+        deadline = now + (30.0 if timeout is None else timeout)
+        for address in supervised:
+            self.state.remove_worker(address, now, reason="restart", expected=True)
+        answers = await asyncio.gather(*(self._answer(nanny, "restart", {}) for nanny in supervised.values()))
+        for answer in answers:
+            if answer["status"] == "error":
+                logger.warning("Restart of a worker failed: %s", answer["text"])
+        while wait_for_workers and len(self.state.workers) < expected:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"restart: {len(self.state.workers)} of {expected} workers came back in {timeout} s")
+            await self.wait_for_workers_changed(left)
+
+    # ------------------------------------------------------------ what the server provides
+
+    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
+        raise NotImplementedError
+
+    def workers_to_close(self, **kwargs: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def schedule_flush(self) -> None:
+        raise NotImplementedError
+
+    def send_to_peer(self, peer: str, message: Any) -> None:
+        raise NotImplementedError
+
+    def spawn(self, awaitable: Any) -> None:
+        raise NotImplementedError
+
+    async def wait_for_workers_changed(self, timeout: float) -> None:
+        raise NotImplementedError
+
+    async def wait_until_retired(self, address: str) -> None:
+        raise NotImplementedError
+
+
+def _wants(func: Any, parameter: str) -> bool:
+    try:
+        return parameter in inspect.signature(func).parameters
+    except (TypeError, ValueError):
+        return False
+
+

@@ -1,0 +1,148 @@
+"""Operations of the scheduler that move data: for clients that cannot or will not talk to workers themselves.
+
+Payloads pass through as they came; nothing is unpickled here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from distributed.exceptions import CommClosedError, ConnectError, RemoteError
+from distributed.protocol.messages import Key, Payload
+
+if TYPE_CHECKING:
+    from distributed.core.pool import ConnectionPool
+    from distributed.scheduler.state import SchedulerState, WorkerState
+
+
+class DataOperations:
+    """``gather``, ``scatter``, ``add_data``; mixed into :class:`~distributed.scheduler.server.Scheduler`."""
+
+    state: SchedulerState
+    pool: ConnectionPool
+
+    def data_handlers(self) -> dict[str, Any]:
+        return {"gather": self.gather, "scatter": self.scatter, "add_data": self.add_data}
+
+    async def gather(self, keys: list[Key]) -> dict[str, Any]:
+        """Bring results here and on to the caller.
+
+        Returns
+        -------
+        dict
+            ``{"status": "OK", "data": [[key, payload], ...]}``, or ``{"status": "error", "keys": [...]}`` with those that
+            no worker delivered: they are being computed again, or gone.
+        """
+        data: list[Any] = []
+        missing = list(keys)
+        tried: dict[Key, set[str]] = {}
+        while missing:
+            plan: dict[str, list[Key]] = {}
+            for key in missing:
+                ts = self.state.tasks.get(key)
+                holders = [ws.address for ws in ts.who_has] if ts is not None else []
+                untried = [address for address in holders if address not in tried.setdefault(key, set())]
+                if untried:
+                    tried[key].add(untried[0])
+                    plan.setdefault(untried[0], []).append(key)
+            if not plan:
+                break
+            answers = await asyncio.gather(*(self._get_data(address, batch) for address, batch in plan.items()))
+            found = [pair for answer in answers for pair in answer]
+            data += found
+            delivered = {pair[0] for pair in found}
+            missing = [key for key in missing if key not in delivered]
+        if missing:
+            return {"status": "error", "keys": missing}
+        return {"status": "OK", "data": data}
+
+    async def _get_data(self, address: str, keys: list[Key]) -> list[Any]:
+        try:
+            answer = await self.pool.call(address, "get_data", keys=keys, who="scheduler")
+        except (CommClosedError, ConnectError):
+            return []
+        pairs: list[Any] = answer["data"]
+        return pairs
+
+    async def scatter(
+        self,
+        keys: list[Key],
+        payloads: list[Payload],
+        workers: Iterable[str] | None = None,
+        client: str | None = None,
+        broadcast: bool | int = False,
+        timeout: float | None = 5.0,
+    ) -> list[list[Any]]:
+        """Hand data to workers, in turns, or (``broadcast``) a copy to all or to that many.
+
+        Returns
+        -------
+        list of [key, [address, ...]]
+
+        Raises
+        ------
+        TimeoutError
+            When no worker is there within ``timeout`` seconds.
+        """
+        targets = await self._receivers(workers, timeout)
+        placed: dict[str, list[Any]] = {ws.address: [] for ws in targets}
+        if broadcast:
+            ncopies = len(targets) if broadcast is True else min(int(broadcast), len(targets))
+            for i, (key, payload) in enumerate(zip(keys, payloads, strict=True)):
+                for j in range(ncopies):
+                    placed[targets[(i + j) % len(targets)].address].append([key, payload])
+        else:
+            for key, payload, ws in zip(keys, payloads, itertools.cycle(_by_threads(targets)), strict=False):
+                placed[ws.address].append([key, payload])
+        placed = {address: pairs for address, pairs in placed.items() if pairs}
+        answers = await asyncio.gather(
+            *(self.pool.call(address, "update_data", data=pairs) for address, pairs in placed.items()),
+            return_exceptions=True,
+        )
+        who_has: dict[Key, list[str]] = {key: [] for key in keys}
+        for (address, pairs), answer in zip(placed.items(), answers, strict=True):
+            if isinstance(answer, BaseException):
+                continue
+            self.add_data(client, address, answer["data"])
+            for key, _ in pairs:
+                who_has[key].append(address)
+        lost = [key for key, holders in who_has.items() if not holders]
+        if lost:
+            failure = next(answer for answer in answers if isinstance(answer, BaseException))
+            raise RemoteError(f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}")
+        return [[key, holders] for key, holders in who_has.items()]
+
+    def add_data(self, client: str | None, worker: str, data: list[Any]) -> None:
+        """``data`` ([[key, nbytes, type], ...]) was put into a worker's memory; ``client`` holds futures on it."""
+        self.state.add_data(worker, client, [tuple(entry) for entry in data], time.monotonic())
+        self.schedule_flush()
+
+    def schedule_flush(self) -> None:
+        raise NotImplementedError
+
+    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
+        raise NotImplementedError
+
+    async def wait_for_workers_changed(self, timeout: float) -> None:
+        raise NotImplementedError
+
+    async def _receivers(self, workers: Iterable[str] | None, timeout: float | None) -> list[WorkerState]:
+        deadline = time.monotonic() + (5.0 if timeout is None else timeout)
+        while True:
+            targets = [ws for ws in self.select_workers(workers) if ws.status == "running"]
+            if targets:
+                return targets
+            left = deadline - time.monotonic()
+            if left <= 0:
+                who = "no workers are running" if workers is None else f"none of the workers {list(workers)} is running"
+                raise TimeoutError(f"scatter: {who}; start some, or wait for them with client.wait_for_workers")
+            await self.wait_for_workers_changed(left)
+
+
+def _by_threads(targets: list[WorkerState]) -> list[WorkerState]:
+    """Workers in turns, each as often as it has threads."""
+    return [ws for ws in targets for _ in range(ws.nthreads)]

@@ -1,0 +1,407 @@
+"""The scheduler's shell: connections, the clock, the listener; every decision is the state machine's.
+
+One turn of the loop: whatever workers and clients said is handed to the machine, message by message; at the turn's end one
+:meth:`Scheduler.flush` asks it what is to be said, and writes one frame a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import config
+from distributed.comm.addressing import get_address_host
+from distributed.core import Connection, Server, Status
+from distributed.exceptions import CommClosedError
+from distributed.protocol.messages import Key, Message
+from distributed.scheduler.control import Control
+from distributed.scheduler.data import DataOperations
+from distributed.scheduler.queries import Queries
+from distributed.scheduler.state import ClientState, SchedulerState, Settings, TaskPrefix, TaskState, WorkerState
+
+logger = logging.getLogger("distributed.scheduler")
+
+#: Seconds between two looks at the clock on behalf of the state machine.
+TICK = 0.1
+
+
+class Scheduler(Queries, DataOperations, Control, Server):
+    """The scheduler of a network.
+
+    Parameters
+    ----------
+    host, port, interface, protocol : optional
+        Where to listen; port 0 takes any free one. ``host`` may be a whole address such as ``tcp://127.0.0.1:8786``.
+    contact_address : str, optional
+        The address by which others reach this scheduler, when it differs from where it listens.
+    security : Security, optional
+        Default: the user's cluster key, made now if there is none.
+    allowed_failures : int, optional
+        Workers that may die while running a task before the task errs with :class:`KilledWorker`.
+    worker_ttl, idle_timeout : float or str, optional
+        Seconds (or "30s") of silence after which a worker counts as dead; seconds without work or clients after which
+        the scheduler stops by itself.
+    validate : bool, optional
+        Check all invariants of the state machine at the end of every turn. Slow.
+
+    Examples
+    --------
+    >>> async def f():
+    ...     async with Scheduler(port=0, host="127.0.0.1") as scheduler:
+    ...         return scheduler.address
+    """
+
+    default_port = 8786
+
+    def __init__(
+        self,
+        loop: Any = None,
+        services: Any = None,
+        service_kwargs: Any = None,
+        allowed_failures: int | None = None,
+        extensions: Any = None,
+        validate: bool | None = None,
+        scheduler_file: str | None = None,
+        security: Any = None,
+        worker_ttl: float | str | None = None,
+        idle_timeout: float | str | None = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int | str | list[int] = 0,
+        protocol: str | None = None,
+        dashboard_address: str | None = None,
+        dashboard: bool | None = None,
+        http_prefix: str | None = "/",
+        preload: Any = None,
+        preload_argv: Any = (),
+        plugins: Any = (),
+        contact_address: str | None = None,
+        transition_counter_max: Any = False,
+        jupyter: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise TypeError(f"Scheduler got unknown parameters: {', '.join(sorted(kwargs))}")
+        self.settings = Settings(
+            allowed_failures=_first(allowed_failures, config.get("distributed.scheduler.allowed-failures")),
+            worker_ttl=_seconds(worker_ttl, "distributed.scheduler.worker-ttl", 300.0),
+            client_grace=_seconds(None, "distributed.scheduler.client-ttl", 60.0),
+            unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
+            prefetch=_seconds(None, "distributed.scheduler.target-occupancy", 0.05),
+            bandwidth=float(config.get("distributed.scheduler.bandwidth")),
+        )
+        # A random first number: a late answer to the scheduler that was here before matches nothing.
+        self.state = SchedulerState(self.settings, first_seq=random.SystemRandom().randrange(1 << 31))
+        self.validate = _first(validate, config.get("distributed.scheduler.validate"))
+        self.idle_timeout = _seconds(idle_timeout, "distributed.scheduler.idle-timeout", 0.0)
+        self.scheduler_file = scheduler_file
+        self.services: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
+        self.plugins: dict[str, Any] = {}
+        self.time_started = time.time()
+        self._host = host
+        self._port = port
+        self._interface = interface
+        self._protocol = protocol
+        self._contact_address = contact_address
+        self._streams: dict[str, Connection] = {}
+        self._flush_scheduled = False
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._idle_since = time.monotonic()
+        self._workers_changed = asyncio.Event()
+        self._retired: dict[str, asyncio.Event] = {}
+        self._spawned: set[asyncio.Future[Any]] = set()
+        handlers = {
+            "register_client": self.register_client,
+            "register_worker": self.register_worker,
+            **self.query_handlers(),
+            **self.data_handlers(),
+            **self.control_handlers(),
+        }
+        super().__init__(handlers, security=security, unpickle=False, create_key=True)
+
+    # ------------------------------------------------------------ life
+
+    async def start_unsafe(self) -> Scheduler:
+        await self.listen_on_first(
+            self._host,
+            self._port,
+            interface=self._interface,
+            protocol=self._protocol,
+            contact_address=self._contact_address,
+        )
+        if self.scheduler_file:
+            from distributed.scheduler_file import write_scheduler_file
+
+            write_scheduler_file(self.scheduler_file, self.identity())
+        self._tick_handle = asyncio.get_running_loop().call_later(TICK, self._tick)
+        logger.info("Scheduler at %s", self.address)
+        return self
+
+    async def close(self, timeout: float | None = None, reason: str = "unknown") -> None:
+        """Stop: tell the clients, let go of all connections. Workers look for a new scheduler here for a while."""
+        if self.status in (Status.closing, Status.closed):
+            await self.finished()
+            return
+        self.status = Status.closing
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+        for future in list(self._spawned):
+            future.cancel()
+        self.flush()
+        await super().close(timeout=timeout, reason=reason)
+
+    def spawn(self, awaitable: Any) -> None:
+        """Run something beside everything else, as long as the scheduler lives."""
+        future = asyncio.ensure_future(awaitable)
+        self._spawned.add(future)
+        future.add_done_callback(self._spawned.discard)
+
+    # ------------------------------------------------------------ peers come and go
+
+    def register_client(self, comm: Connection, client: str, versions: Any = None) -> dict[str, Any]:
+        """Make this connection the stream of a client."""
+        self.state.add_client(client, time.monotonic())
+        handle, begin = self.state.handle_client, self._begin_turn
+
+        def on_stream(messages: list[Message]) -> None:
+            now = begin()
+            for message in messages:
+                handle(client, message, now)
+
+        self._bind(comm, client, on_stream, self._client_closed)
+        logger.info("Client %s at %s", client, comm.peer_address)
+        return {"status": "OK", "scheduler_id": self.id, "address": self.address}
+
+    def register_worker(
+        self,
+        comm: Connection,
+        address: str,
+        name: Any = None,
+        nthreads: int = 1,
+        memory_limit: int | None = None,
+        resources: dict[str, float] | None = None,
+        server_id: str = "",
+        host_id: str = "",
+        pid: int = 0,
+        nanny: str | None = None,
+        local_directory: str = "",
+        services: dict[str, Any] | None = None,
+        versions: Any = None,
+        status: str = "running",
+        holding: list[Any] | None = None,
+        running: list[Any] | None = None,
+        **extra: Any,
+    ) -> dict[str, Any]:
+        """Make this connection the stream of a worker, and take up what the worker holds and runs already."""
+        now = time.monotonic()
+        if address in self.state.workers:
+            self._streams.pop(address, None)
+            same = self.state.workers[address].server_id == server_id
+            self.state.remove_worker(address, now, reason="registered anew", expected=same)
+        for ws in self.state.workers.values():
+            if name is not None and ws.name == name:
+                return {"status": "error", "message": f"the name {name!r} is taken by the worker at {ws.address}"}
+        ws = self.state.add_worker(
+            address,
+            now=now,
+            name=name,
+            nthreads=nthreads,
+            memory_limit=memory_limit or 0,
+            resources=resources,
+            host=get_address_host(address),
+            server_id=server_id,
+            extra={
+                "nanny": nanny,
+                "local_directory": local_directory,
+                "services": services,
+                "pid": pid,
+                "host_id": host_id,
+                **extra,
+            },
+            holding=[tuple(entry) for entry in holding or ()],
+            running=[tuple(entry) for entry in running or ()],
+        )
+        if status != "running":
+            self.state.set_worker_status(address, status, now)
+        handle, begin = self.state.handle_worker, self._begin_turn
+
+        def on_stream(messages: list[Message]) -> None:
+            now = begin()
+            for message in messages:
+                handle(address, message, now)
+
+        self._bind(comm, address, on_stream, self._worker_closed)
+        self._note_workers_changed()
+        logger.info("Worker %s registered with %s threads", address, nthreads)
+        return {"status": "OK", "name": ws.name, "scheduler_id": self.id, "heartbeat_interval": self._heartbeat_interval()}
+
+    def _bind(
+        self,
+        comm: Connection,
+        peer: str,
+        on_stream: Callable[[list[Message]], None],
+        on_close: Callable[[str, Connection], None],
+    ) -> None:
+        self._streams[peer] = comm
+        comm.on_stream = on_stream
+        comm.on_close.append(lambda *_: on_close(peer, comm))
+        self.schedule_flush()
+
+    def _client_closed(self, client: str, comm: Connection) -> None:
+        if self._streams.get(client) is comm:
+            del self._streams[client]
+            self.state.client_disconnected(client, time.monotonic())
+            self.schedule_flush()
+
+    def _worker_closed(self, address: str, comm: Connection) -> None:
+        if self._streams.get(address) is comm:
+            del self._streams[address]
+            if address in self.state.workers and self.status is Status.running:
+                logger.warning("Worker %s is gone: its connection was lost", address)
+                self.state.remove_worker(address, time.monotonic(), reason="its connection was lost")
+                self.schedule_flush()
+            self._note_workers_changed()
+
+    def _heartbeat_interval(self) -> float:
+        """Seconds between two heartbeats of a worker: longer in large networks."""
+        return min(5.0, max(0.5, len(self.state.workers) / 200))
+
+    def _note_workers_changed(self) -> None:
+        self._workers_changed.set()
+        self._workers_changed = asyncio.Event()
+
+    async def wait_for_workers_changed(self, timeout: float) -> None:
+        """Until a worker comes or goes, or ``timeout`` seconds have passed."""
+        try:
+            await asyncio.wait_for(self._workers_changed.wait(), timeout)
+        except TimeoutError:
+            return
+
+    async def wait_until_retired(self, address: str) -> None:
+        """Until a worker that is being retired has nothing left that only it has, or is gone."""
+        if address in self.state.workers and address not in self.state.retired:
+            await self._retired.setdefault(address, asyncio.Event()).wait()
+
+    # ------------------------------------------------------------ turns
+
+    def _begin_turn(self) -> float:
+        if not self._flush_scheduled:
+            self.schedule_flush()
+        return time.monotonic()
+
+    def schedule_flush(self) -> None:
+        """Call :meth:`flush` at the end of this turn of the loop."""
+        if not self._flush_scheduled and self.status is not Status.closed:
+            self._flush_scheduled = True
+            self.loop.asyncio_loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Say everything that is to be said, one frame a peer."""
+        self._flush_scheduled = False
+        state = self.state
+        for peer, messages in state.drain(time.monotonic()):
+            stream = self._streams.get(peer)
+            if stream is None:
+                continue
+            try:
+                stream.send_many(messages)
+            except CommClosedError:
+                logger.debug("%s is gone; its on_close comes next", peer)
+        if self.validate:
+            state.validate()
+        if self._retired:
+            for address in [a for a in self._retired if a in state.retired or a not in state.workers]:
+                self._retired.pop(address).set()
+
+    def send_to_peer(self, peer: str, message: Message) -> None:
+        """One message of the shell's own to a worker or client, behind what the machine has to say."""
+        self.flush()
+        stream = self._streams.get(peer)
+        if stream is not None and not stream.closed:
+            stream.send(message)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        state = self.state
+        for address in state.tick(now):
+            ttl = self.settings.worker_ttl
+            logger.warning("Worker %s was silent for more than %s s: counted as dead", address, ttl)
+            stream = self._streams.pop(address, None)
+            state.remove_worker(address, now, reason=f"it was silent for more than {ttl} s")
+            if stream is not None:
+                stream.abort()
+            self._note_workers_changed()
+        if state.outbox:
+            self.flush()
+        if state.tasks or not self.idle_timeout:
+            self._idle_since = now
+        elif now - self._idle_since > self.idle_timeout:
+            logger.info("Idle for %s s: closing", self.idle_timeout)
+            self.spawn(self.close(reason="idle-timeout"))
+            return
+        self._tick_handle = self.loop.asyncio_loop.call_later(TICK, self._tick)
+
+    # ------------------------------------------------------------ what programs read
+
+    @property
+    def tasks(self) -> dict[Key, TaskState]:
+        return self.state.tasks
+
+    @property
+    def workers(self) -> dict[str, WorkerState]:
+        return self.state.workers
+
+    @property
+    def clients(self) -> dict[str, ClientState]:
+        return self.state.clients
+
+    @property
+    def task_prefixes(self) -> dict[str, TaskPrefix]:
+        return self.state.prefixes
+
+    @property
+    def unrunnable(self) -> dict[TaskState, None]:
+        return self.state.unrunnable
+
+    @property
+    def total_nthreads(self) -> int:
+        return sum(ws.nthreads for ws in self.state.workers.values())
+
+    @property
+    def total_occupancy(self) -> float:
+        """Expected seconds of everything that was given to workers."""
+        return sum(ws.occupancy for ws in self.state.workers.values())
+
+    @property
+    def allowed_failures(self) -> int:
+        return self.settings.allowed_failures
+
+    @property
+    def worker_ttl(self) -> float:
+        return self.settings.worker_ttl
+
+    def story(self, *keys: Key) -> list[tuple[Key, str, str, str, float]]:
+        """What happened to some keys: (key, start, finish, stimulus_id, time), oldest first."""
+        return self.state.story(*keys)
+
+    def __repr__(self) -> str:
+        state = self.state
+        where = self.address if self.status is Status.running else "not started"
+        return f"<Scheduler {where!r}, workers: {len(state.workers)}, tasks: {len(state.tasks)}>"
+
+
+def _first(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _seconds(value: float | str | None, key: str, default: float) -> float:
+    from dask.utils import parse_timedelta
+
+    if value is not None:
+        return float(parse_timedelta(value))
+    return config.seconds(key, default) or 0.0
