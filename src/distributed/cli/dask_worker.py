@@ -157,7 +157,7 @@ async def _scheduler_address(given: dict[str, Any], timeout: float | None) -> st
     if address:
         return str(address)
     raise Fatal(
-        "no scheduler: give its address (dworker 192.168.0.1:8786), --scheduler-file or DASK_SCHEDULER_ADDRESS"
+        "no scheduler: give one (dworker 192.168.0.1:8786), --scheduler-file or DASK_SCHEDULER_ADDRESS"
     )
 
 

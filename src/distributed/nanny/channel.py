@@ -18,6 +18,11 @@ import cloudpickle
 
 _LENGTH = struct.Struct("!Q")
 
+#: Exit status of a worker that wants to be started again (its lifetime is over, or it was told to restart).
+EXIT_RESTART = 77
+#: Exit status of a worker that could not start; its nanny has been told why.
+EXIT_FAILED = 78
+
 
 @dataclass
 class ChildSpec:

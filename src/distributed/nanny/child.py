@@ -20,14 +20,9 @@ from typing import IO, Any
 from distributed import config
 from distributed.collector import tune_garbage_collector
 from distributed.loops import new_event_loop
-from distributed.nanny.channel import ChildSpec, encode_line, read_spec
+from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
 
 logger = logging.getLogger("distributed.nanny.child")
-
-#: Exit status of a worker that wants to be started again (its lifetime is over, or it was told to restart).
-EXIT_RESTART = 77
-#: Exit status of a worker that could not start; its nanny has been told why.
-EXIT_FAILED = 78
 
 _PR_SET_PDEATHSIG = 1
 

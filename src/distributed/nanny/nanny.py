@@ -1,0 +1,374 @@
+"""The nanny: a small server that keeps one worker process running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distributed import config as configuration
+from distributed import system
+from distributed.core import Server, Status
+from distributed.nanny.channel import ChildSpec
+from distributed.nanny.environment import worker_environment
+from distributed.nanny.memory import NannyMemoryManager
+from distributed.nanny.process import WorkerProcess, WorkerStartError
+from distributed.nanny.supervisor import Supervisor
+from distributed.preloading import process_preloads
+from distributed.protocol.payload import pack, unpack
+from distributed.scheduler_file import read_scheduler_address
+
+logger = logging.getLogger("distributed.nanny")
+
+_WORKER_CLASS = "distributed.worker.Worker"
+
+
+class Nanny(Server):
+    """Runs one worker in a process of its own, watches it, and starts it again when it dies.
+
+    Takes the parameters of :class:`distributed.worker.Worker` and passes them on; the others are:
+
+    Parameters
+    ----------
+    scheduler_ip : str, optional
+        Address of the scheduler, or its host with ``scheduler_port``.
+    scheduler_file : path, optional
+        A file that holds the address.
+    worker_port : int, str, optional
+        Port of the worker, or a range such as ``"3000:3100"``. ``port`` is the nanny's own.
+    memory_limit : int, float, str, optional
+        See :func:`distributed.system.worker_memory_limit`.
+    env : mapping, optional
+        Environment variables for the worker process.
+    config : mapping, optional
+        Configuration for the worker process, merged over this process's.
+    worker_class : type or str, optional
+        Default: :class:`distributed.worker.Worker`.
+    death_timeout : float or str, optional
+        Seconds the worker looks for its scheduler.
+    preload_nanny, preload_nanny_argv : list of str, optional
+        As ``preload``, in this process.
+
+    Attributes
+    ----------
+    process : WorkerProcess or None
+    pid : int or None
+        Of the worker process.
+    worker_address, worker_dir : str or None
+    memory_manager : NannyMemoryManager
+    on_worker_start : callable or None
+        Called with the worker's and the scheduler's address each time the worker has registered.
+
+    Examples
+    --------
+    >>> async def f():
+    ...     async with Scheduler(port=0) as s, Nanny(s.address, nthreads=2) as nanny:
+    ...         return nanny.worker_address
+    """
+
+    default_port = 0
+
+    def __init__(
+        self,
+        scheduler_ip: Any = None,
+        scheduler_port: int | None = None,
+        scheduler_file: str | None = None,
+        worker_port: int | str | None = 0,
+        nthreads: int | None = None,
+        loop: Any = None,
+        local_directory: str | None = None,
+        services: Any = None,
+        name: Any = None,
+        memory_limit: Any = "auto",
+        reconnect: bool = True,
+        validate: bool = False,
+        quiet: bool = False,
+        resources: Mapping[str, float] | None = None,
+        silence_logs: int | str | None = None,
+        death_timeout: float | str | None = None,
+        preload: Any = None,
+        preload_argv: Any = None,
+        preload_nanny: Any = None,
+        preload_nanny_argv: Any = None,
+        security: Any = None,
+        contact_address: str | None = None,
+        listen_address: str | None = None,
+        worker_class: Any = None,
+        env: Mapping[str, Any] | None = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        protocol: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        **worker_kwargs: Any,
+    ) -> None:
+        self.name = name
+        self.nthreads = nthreads or system.cpu_count()
+        self.local_directory = local_directory
+        self.env = dict(env or {})
+        self.config = dict(config or {})
+        self.preload_nanny = preload_nanny or configuration.get("distributed.nanny.preload", None)
+        self.preload_nanny_argv = preload_nanny_argv or configuration.get(
+            "distributed.nanny.preload-argv", None
+        )
+        self.on_worker_start: Callable[[str, str], None] | None = None
+        self.death_timeout = _seconds(death_timeout, "distributed.worker.death-timeout")
+        self.worker_class = worker_class or _WORKER_CLASS
+        self.scheduler_address = _scheduler_address(
+            scheduler_ip, scheduler_port, scheduler_file, self.death_timeout
+        )
+        self._listen = {"interface": interface, "protocol": protocol}
+        self._host = host
+        self._port = port
+        self._silence_logs = silence_logs
+        limit = system.worker_memory_limit(memory_limit, self.nthreads)
+        self.memory_manager = NannyMemoryManager(
+            limit,
+            configuration.get("distributed.worker.memory.terminate"),
+            configuration.seconds("distributed.worker.memory.monitor-interval", 0.1) or 0.1,
+        )
+        self._worker_kwargs: dict[str, Any] = {
+            "nthreads": self.nthreads,
+            "name": name,
+            "memory_limit": limit or 0,
+            "death_timeout": self.death_timeout,
+            "host": host,
+            "port": worker_port,
+            **self._listen,
+            **_host_and_port(listen_address),
+            **worker_kwargs,
+        }
+        optional = {
+            "local_directory": local_directory,
+            "resources": dict(resources) if resources else None,
+            "contact_address": contact_address,
+            "preload": preload,
+            "preload_argv": preload_argv,
+            "validate": validate or None,
+        }
+        self._worker_kwargs |= {key: value for key, value in optional.items() if value is not None}
+        self._supervisor = Supervisor(
+            self._make_process,
+            start_timeout=self._start_timeout(),
+            quick_failure=configuration.seconds("distributed.nanny.quick-failure", 3.0) or 0.0,
+            max_quick_failures=int(configuration.get("distributed.nanny.max-quick-failures")),
+            on_start=self._worker_started,
+            on_end=self._worker_ended,
+        )
+        self._failure: Exception | None = None
+        self._closing: asyncio.Task[None] | None = None
+        handlers = {
+            "instantiate": self.instantiate,
+            "kill": self.kill,
+            "restart": self.restart,
+            "close_gracefully": self.close_gracefully,
+            "run": self.run,
+        }
+        super().__init__(handlers, security=security)
+
+    # ------------------------------------------------------------ life
+
+    async def start_unsafe(self) -> Nanny:
+        await self.listen_on_first(self._host, self._port or 0, **self._listen)
+        self.preloads = process_preloads(self, self.preload_nanny, self.preload_nanny_argv)
+        await self.preloads.start()
+        await self.instantiate()
+        self.memory_manager.start(lambda: self._supervisor.process)
+        return self
+
+    async def instantiate(self) -> str:
+        """Start the worker if there is none; the name of the nanny's status.
+
+        Raises
+        ------
+        WorkerStartError, TimeoutError
+            When it could not start; says why.
+        """
+        await self._supervisor.start()
+        return self.status.name
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """End the worker; the nanny stays and starts none until told so.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds before it is killed.
+        """
+        await self._supervisor.stop(timeout, reason)
+        self._remove_worker_directory()
+
+    async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
+        """End the worker and start a fresh one: ``"OK"``, or ``"timed out"`` after so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._supervisor.restart(min(2.0, timeout / 2), reason)
+        except TimeoutError:
+            logger.error("The worker did not restart within %g s", timeout)
+            return "timed out"
+        return "OK"
+
+    async def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
+        """The worker is about to end by its own will: do not start it again."""
+        self.status = Status.closing_gracefully
+
+    async def close(self, timeout: float = 5, reason: str = "nanny-close") -> str:
+        """End the worker, by force after ``timeout`` seconds, then this server."""
+        if self.status in (Status.closing, Status.closed):
+            await self.finished()
+            return "OK"
+        self.status = Status.closing
+        self.memory_manager.stop()
+        await self._supervisor.stop(timeout, reason)
+        self._remove_worker_directory()
+        if hasattr(self, "preloads"):
+            await self.preloads.teardown()
+        await super().close(timeout=timeout, reason=reason)
+        return "OK"
+
+    async def finished(self) -> None:
+        """Wait until the nanny has closed.
+
+        Raises
+        ------
+        Exception
+            When it closed because its worker could not be kept running.
+        """
+        await super().finished()
+        if self._failure is not None:
+            raise self._failure
+
+    def kill_nowait(self) -> None:
+        """Send the kill signal to the worker process; for the last moment of this process."""
+        self._supervisor.kill_nowait()
+
+    async def run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
+        """Call a pickled function in this process; its pickled result. It may ask for ``dask_worker``: this nanny."""
+        call, call_args, call_kwargs = _unpack(function), _unpack(args) or (), _unpack(kwargs) or {}
+        with contextlib.suppress(TypeError, ValueError):
+            if "dask_worker" in inspect.signature(call).parameters:
+                call_kwargs = {**call_kwargs, "dask_worker": self}
+        result = call(*call_args, **call_kwargs)
+        if inspect.isawaitable(result):
+            result = await result
+        return pack(result)
+
+    # ------------------------------------------------------------ what programs read
+
+    @property
+    def process(self) -> WorkerProcess | None:
+        return self._supervisor.process
+
+    @property
+    def pid(self) -> int | None:
+        process = self._supervisor.process
+        return process.pid if process is not None else None
+
+    @property
+    def worker_address(self) -> str | None:
+        process = self._supervisor.process
+        return process.address if process is not None else None
+
+    @property
+    def worker_dir(self) -> str | None:
+        process = self._supervisor.process
+        return process.local_directory if process is not None else None
+
+    @property
+    def last_exit(self) -> str | None:
+        """How the worker process before the present one ended, in words."""
+        return self._supervisor.last_exit
+
+    def is_alive(self) -> bool:
+        """Whether there is a worker process."""
+        return self._supervisor.is_alive()
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "worker": self.worker_address, "pid": self.pid, "name": self.name}
+
+    def __repr__(self) -> str:
+        return f"<Nanny: {self.worker_address}, threads: {self.nthreads}>"
+
+    # ------------------------------------------------------------ the worker process
+
+    def _make_process(self) -> WorkerProcess:
+        import dask.config
+
+        self.security.cluster_key()  # looked up here: the child need not be able to
+        spec = ChildSpec(
+            worker_class=self.worker_class,
+            scheduler=self.scheduler_address,
+            kwargs={**self._worker_kwargs, "security": self.security, "nanny": self.address},
+            config=dask.config.merge(configuration.snapshot(), self.config),
+            logging_level=self._logging_level(),
+        )
+        return WorkerProcess(spec, env=worker_environment(self.env))
+
+    def _logging_level(self) -> int:
+        own = logging.getLogger("distributed").getEffectiveLevel()
+        if self._silence_logs is None or self._silence_logs is False:
+            return own
+        wanted = self._silence_logs
+        if isinstance(wanted, str):
+            wanted = logging.getLevelNamesMapping()[wanted.upper()]
+        return max(own, int(wanted))
+
+    def _start_timeout(self) -> float | None:
+        start = configuration.seconds("distributed.nanny.start-timeout", 60.0)
+        return None if self.death_timeout is None or start is None else self.death_timeout + start
+
+    def _worker_started(self, process: WorkerProcess) -> None:
+        if self.on_worker_start is not None:
+            assert process.address is not None
+            self.on_worker_start(process.address, self.scheduler_address)
+
+    def _worker_ended(self, error: Exception | None) -> None:
+        if isinstance(error, WorkerStartError | TimeoutError) or error is None:
+            self._failure = error
+        else:
+            self._failure = RuntimeError(f"nanny of {self.name or self.worker_address}: {error}")
+        self._closing = asyncio.ensure_future(self.close(reason="worker-ended"))
+
+    def _remove_worker_directory(self) -> None:
+        """Remove what a worker that was killed could not remove itself, unless the user chose the directory."""
+        directory = self.worker_dir
+        if directory and directory != self.local_directory:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _scheduler_address(host: Any, port: int | None, file: str | None, timeout: float | None) -> str:
+    if file is not None:
+        return read_scheduler_address(file, timeout)
+    if host is None:
+        host = configuration.get("scheduler-address", None)
+    if host is None:
+        raise ValueError("Nanny needs the address of a scheduler: Nanny('tcp://192.168.0.1:8786')")
+    address = str(getattr(host, "scheduler_address", host))
+    return f"{address}:{port}" if port is not None else address
+
+
+def _host_and_port(listen_address: str | None) -> dict[str, Any]:
+    if listen_address is None:
+        return {}
+    protocol, _, rest = listen_address.rpartition("://")
+    host, _, port = rest.rpartition(":")
+    return {"host": host or None, "port": int(port), **({"protocol": protocol} if protocol else {})}
+
+
+def _seconds(value: float | str | None, key: str) -> float | None:
+    if value is None:
+        return configuration.seconds(key)
+    from dask.utils import parse_timedelta
+
+    return float(parse_timedelta(value))
+
+
+def _unpack(value: Any) -> Any:
+    """Payloads come from other processes, plain values from callers in this one."""
+    from distributed.protocol.payload import Serialized
+
+    return unpack(value) if isinstance(value, bytes | Serialized) else value
