@@ -104,9 +104,9 @@ def python_of(environment: str) -> str:
     return str(python)
 
 
-def run_json(command: list[str], timeout: float, variables: dict[str, str] | None = None) -> dict[str, Any]:
-    """Last line of a program's output as JSON. Raises Failed; whatever it started is ended."""
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"} | (variables or {})
+def run_program(command: list[str], timeout: float, variables: dict[str, str]) -> str:
+    """A program's output. Raises Failed; whatever it started is ended."""
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"} | variables
     environment.pop("PYTHONPATH", None)
     process = subprocess.Popen(
         command,
@@ -129,7 +129,7 @@ def run_json(command: list[str], timeout: float, variables: dict[str, str] | Non
         raise
     if process.returncode:
         raise Failed((errors.strip().splitlines() or [f"ended with status {process.returncode}"])[-1])
-    return json.loads(output.splitlines()[-1])
+    return output
 
 
 def end_tree(root: int) -> None:
@@ -157,7 +157,9 @@ def drive(contender: Contender, timeout: float, **options: int) -> dict[str, Any
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     # The key closes our network to everybody else; the other contenders do not know the variable.
     variables = {"DISTRIBUTED_KEY": secrets.token_hex(32)} | contender.variables
-    return run_json([python, "drive.py", contender.kind, *flags], timeout, variables)
+    output = run_program([python, "drive.py", contender.kind, *flags], timeout, variables)
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
 
 
 # ---------------------------------------------------------------- measurements
@@ -293,33 +295,21 @@ class Run:
         print_table("Growth", ["", "tasks", "workers", "CPU µs/task", "wall µs"], table)
 
     def part_alone(self) -> None:
-        """Each program ``*_alone.py`` and the zero worker, in our environment."""
+        """What each program for one part alone says, in our environment."""
         self.figures["alone"] = found = {}
         for program in sorted([*HERE.glob("*_alone.py"), *HERE.glob("zero_worker.py")]):
             print(f"  alone: {program.stem} …", file=sys.stderr)
-            command = [python_of("ours"), str(program), "--json"]
-            if self.args.quick:
-                command.append("--quick")
             try:
-                found[program.stem] = run_json(
-                    command, self.args.timeout, {"DISTRIBUTED_KEY": secrets.token_hex(32)}
+                output = run_program(
+                    [python_of("ours"), str(program)],
+                    self.args.timeout,
+                    {"DISTRIBUTED_KEY": secrets.token_hex(32)},
                 )
-            except (Failed, ValueError) as error:
+            except Failed as error:
                 self.failures.append(f"alone, {program.stem}: {error}")
-        table = [
-            [program, name, f"{value:,.2f}" if isinstance(value, float) else str(value)]
-            for program, figures in found.items()
-            for name, value in flatten(figures)
-        ]
-        print_table("Parts of distributed-network, each without the others", ["", "figure", ""], table)
-
-
-def flatten(figures: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Leaves of nested mappings and lists, named by their path."""
-    if isinstance(figures, dict | list):
-        items = figures.items() if isinstance(figures, dict) else enumerate(figures)
-        return [leaf for key, value in items for leaf in flatten(value, f"{prefix}{key} ")]
-    return [(prefix.strip(), figures)]
+                continue
+            found[program.stem] = output.splitlines()
+            print(f"\n{program.stem}\n  " + output.strip().replace("\n", "\n  "))
 
 
 def summary(samples: list[dict[str, Any]]) -> dict[str, Any]:
