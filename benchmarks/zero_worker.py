@@ -3,7 +3,7 @@
     python benchmarks/zero_worker.py [--tasks 50000]
 
 Shows what a task costs the client and the scheduler with all that they have to read and write, and nothing of
-what running it costs. The zero worker answers every task with the same result, without looking at its arguments.
+what running it costs. The zero worker answers every task with the same result, whatever the arguments.
 """
 
 from __future__ import annotations

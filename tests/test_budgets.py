@@ -70,7 +70,8 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [module_name(path) for path in SOURCES if ast.get_docstring(ast.parse(path.read_text())) is None]
+    trees = {module_name(path): ast.parse(path.read_text()) for path in SOURCES}
+    silent = [name for name, tree in trees.items() if tree.body and ast.get_docstring(tree) is None]
     assert silent == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ FORBIDDEN = {
         "tornado",
         "uvloop",
     ),
-    *("logging", "os", "psutil", "random", "select", "signal", "socket", "ssl", "time"),
+    *("logging", "os", "psutil", "secrets", "select", "signal", "socket", "ssl", "time"),
 }
 FORBIDDEN_CALLS = {"open", "print", "input"}
 
@@ -49,6 +50,9 @@ def test_the_three_machines_are_there() -> None:
 @pytest.mark.parametrize("path", STATES, ids=lambda path: str(path.relative_to(ROOT / "src")))
 def test_states_are_pure(path: Path) -> None:
     assert imports_of(path) & FORBIDDEN == set()
+    source = path.read_text()
+    assert set(re.findall(r"(?<![.\w])random\.(\w+)", source)) <= {"Random"}, "chance without a seed"
+    assert "Random()" not in source, "chance without a seed"
     calls = {
         node.func.id
         for node in ast.walk(ast.parse(path.read_text()))
