@@ -64,10 +64,14 @@ def parse_host_port(address: str | tuple[str, int], default_port: int | str | No
     else:
         host, _, port = address.partition(":")
         if ":" in port:
-            raise ValueError(f"invalid address {address!r}; an IPv6 address needs brackets, as in '[::1]:8786'")
+            raise ValueError(
+                f"invalid address {address!r}; an IPv6 address needs brackets, as in '[::1]:8786'"
+            )
     if not port:
         if default_port is None:
-            raise ValueError(f"missing port number in address {address!r}; give it as in '{host or 'host'}:8786'")
+            raise ValueError(
+                f"missing port number in address {address!r}; give it as in '{host or 'host'}:8786'"
+            )
         port = str(default_port)
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"invalid port {port!r} in address {address!r}; a port is a number from 0 to 65535")

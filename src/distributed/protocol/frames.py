@@ -52,7 +52,9 @@ class Limits:
         self.check_header(body_nbytes, len(sizes))
         if sizes:
             if max(sizes) > self.buffer_nbytes:
-                raise ProtocolError(f"a buffer of {max(sizes)} bytes is over the limit of {self.buffer_nbytes}")
+                raise ProtocolError(
+                    f"a buffer of {max(sizes)} bytes is over the limit of {self.buffer_nbytes}"
+                )
             if body_nbytes + sum(sizes) > self.frame_nbytes:
                 total = body_nbytes + sum(sizes)
                 raise ProtocolError(f"a frame of {total} bytes is over the limit of {self.frame_nbytes}")
@@ -62,7 +64,9 @@ class Limits:
         if not body_nbytes:
             raise ProtocolError("a frame has no body")
         if body_nbytes > self.body_nbytes:
-            raise ProtocolError(f"a frame's body of {body_nbytes} bytes is over the limit of {self.body_nbytes}")
+            raise ProtocolError(
+                f"a frame's body of {body_nbytes} bytes is over the limit of {self.body_nbytes}"
+            )
         if n_buffers > self.buffers:
             raise ProtocolError(f"a frame of {n_buffers} buffers is over the limit of {self.buffers}")
 
@@ -158,7 +162,9 @@ class FrameReader:
         return self._read[self._end :]
 
     def _grow(self) -> None:
-        larger = memoryview(bytearray(min(MAX_READ_BUFFER_NBYTES, max(4 * len(self._read), 2 * DIRECT_NBYTES))))
+        larger = memoryview(
+            bytearray(min(MAX_READ_BUFFER_NBYTES, max(4 * len(self._read), 2 * DIRECT_NBYTES)))
+        )
         larger[: self._end] = self._read[: self._end]
         self._read = larger
 
@@ -187,7 +193,9 @@ class FrameReader:
         while self._direct is None and self._advance(frames):
             pass
         if self._body is not None and type(self._body) is memoryview and self._body.obj is self._read.obj:
-            self._body = bytes(self._body)  # its frame is not whole yet, and the read buffer will be overwritten
+            self._body = bytes(
+                self._body
+            )  # its frame is not whole yet, and the read buffer will be overwritten
         return frames
 
     def _advance(self, frames: list[Frame]) -> bool:

@@ -373,11 +373,26 @@ class WorkerEvent(Message):
 
 
 ClientToScheduler: TypeAlias = (
-    PutFunctions | DropFunctions | SubmitTasks | WantKeys | ReleaseKeys | CancelKeys | RetryKeys | ClientHeartbeat | CloseClient
+    PutFunctions
+    | DropFunctions
+    | SubmitTasks
+    | WantKeys
+    | ReleaseKeys
+    | CancelKeys
+    | RetryKeys
+    | ClientHeartbeat
+    | CloseClient
 )
 SchedulerToClient: TypeAlias = TasksInMemory | TasksErredForClient | TasksCancelled | TasksLost | ClientEvent
 SchedulerToWorker: TypeAlias = (
-    PutFunctions | DropFunctions | RunTasks | FreeKeys | StealTasks | AcquireReplicas | SetWorkerStatus | CloseWorker
+    PutFunctions
+    | DropFunctions
+    | RunTasks
+    | FreeKeys
+    | StealTasks
+    | AcquireReplicas
+    | SetWorkerStatus
+    | CloseWorker
 )
 WorkerToScheduler: TypeAlias = (
     TasksFinished
@@ -392,10 +407,20 @@ WorkerToScheduler: TypeAlias = (
     | WorkerEvent
 )
 AnyMessage: TypeAlias = (
-    Request | Reply | ReplyError | ClientToScheduler | SchedulerToClient | SchedulerToWorker | WorkerToScheduler
+    Request
+    | Reply
+    | ReplyError
+    | ClientToScheduler
+    | SchedulerToClient
+    | SchedulerToWorker
+    | WorkerToScheduler
 )
 
-__all__ = [name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, msgspec.Struct)] + [
+__all__ = [
+    name
+    for name, value in list(globals().items())
+    if isinstance(value, type) and issubclass(value, msgspec.Struct)
+] + [
     "AnyMessage",
     "ClientToScheduler",
     "Key",

@@ -115,7 +115,9 @@ def replace(obj: Any, key_of: Callable[[Any], Key | None], found: dict[Key, None
     try:
         return _replace(obj, key_of, found)
     except RecursionError:
-        raise ValueError("the arguments are nested too deeply, or a container in them contains itself") from None
+        raise ValueError(
+            "the arguments are nested too deeply, or a container in them contains itself"
+        ) from None
 
 
 def _replace(obj: Any, key_of: Callable[[Any], Key | None], found: dict[Key, None]) -> Any:
@@ -124,7 +126,9 @@ def _replace(obj: Any, key_of: Callable[[Any], Key | None], found: dict[Key, Non
         return obj
     if cls is dict:
         items = [(_replace(k, key_of, found), _replace(v, key_of, found)) for k, v in obj.items()]
-        same = all(k is old_k and v is old_v for (k, v), (old_k, old_v) in zip(items, obj.items(), strict=True))
+        same = all(
+            k is old_k and v is old_v for (k, v), (old_k, old_v) in zip(items, obj.items(), strict=True)
+        )
         return obj if same else dict(items)
     if cls in _SEQUENCES or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
         parts = [_replace(part, key_of, found) for part in obj]

@@ -54,7 +54,9 @@ class ClusterKey:
             secret = bytes.fromhex(text)
         except ValueError:
             try:
-                secret = base64.b64decode(text, altchars=b"-_" if set("-_") & set(text) else None, validate=True)
+                secret = base64.b64decode(
+                    text, altchars=b"-_" if set("-_") & set(text) else None, validate=True
+                )
             except (ValueError, binascii.Error):
                 secret = b""
         if len(secret) != KEY_NBYTES:
@@ -125,7 +127,9 @@ def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = 
     if create:
         return create_key_file(path)
     if key_file is not None:
-        raise KeyNotFoundError(f"no cluster key at {path}: the file does not exist; copy it from the scheduler's host")
+        raise KeyNotFoundError(
+            f"no cluster key at {path}: the file does not exist; copy it from the scheduler's host"
+        )
     raise KeyNotFoundError(
         f"no cluster key: set {ENVIRONMENT_VARIABLE}, give --key-file, or copy the scheduler's key file to {path}"
     )

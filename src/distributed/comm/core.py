@@ -1,0 +1,132 @@
+"""What every transport offers: :class:`Comm`, one proved connection, and :class:`Listener`."""
+
+from __future__ import annotations
+
+import abc
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from distributed.comm.handshake import Hello
+from distributed.exceptions import CommClosedError, FatalCommClosedError
+from distributed.protocol.messages import Message
+from distributed.security import Security
+
+__all__ = ["Backend", "Comm", "CommClosedError", "FatalCommClosedError", "Listener"]
+
+logger = logging.getLogger("distributed.comm")
+
+OnMessages: TypeAlias = Callable[[list[Message]], None]
+OnClose: TypeAlias = Callable[[Exception | None], None]
+OnComm: TypeAlias = Callable[["Comm"], None]
+
+#: Seconds for all of a handshake.
+HANDSHAKE_TIMEOUT = 5.0
+#: Seconds for a connection to be made, where the caller says nothing.
+CONNECT_TIMEOUT = 30.0
+
+
+class Comm(abc.ABC):
+    """One connection, both ways, whose other side has proved itself. Belongs to the loop it was made on.
+
+    Attributes
+    ----------
+    local_address, peer_address : str
+        Such as ``"tcp://127.0.0.1:8786"``.
+    peer : Hello
+        What the other side said of itself in the handshake.
+    """
+
+    local_address: str
+    peer_address: str
+    peer: Hello
+
+    @abc.abstractmethod
+    def start(self, on_messages: OnMessages, on_close: OnClose) -> None:
+        """Begin to receive.
+
+        Parameters
+        ----------
+        on_messages : callable
+            Called with the messages of one read, in order. Nothing arrives before ``start``.
+        on_close : callable
+            Called once when the connection is closed, by whichever side, with the reason: None after :meth:`close`.
+        """
+
+    @abc.abstractmethod
+    def write(self, messages: Sequence[Message]) -> None:
+        """Send messages as one frame; never waits.
+
+        Raises
+        ------
+        CommClosedError
+            When the connection is closed.
+        TypeError, ValueError, OverflowError, ProtocolError
+            When the messages cannot be encoded; then nothing was sent and the connection is as before.
+        """
+
+    @abc.abstractmethod
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises CommClosedError."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Send what was written, then close, and wait for it."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Close at once; what was not sent yet is lost."""
+
+    @property
+    @abc.abstractmethod
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+
+    @property
+    @abc.abstractmethod
+    def write_buffer_nbytes(self) -> int:
+        """Bytes written that the system has not taken yet."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport below knows under ``name``, as in asyncio."""
+        return default
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<{type(self).__name__}{state} local={self.local_address} remote={self.peer_address}>"
+
+
+class Listener(abc.ABC):
+    """Takes connections at an address until stopped.
+
+    Attributes
+    ----------
+    address : str
+        Where it listens, with the real port; a wildcard host stays one.
+    contact_address : str
+        Where others reach it.
+    """
+
+    address: str
+    contact_address: str
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Take no more connections; those made stay."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}>"
+
+
+class Backend(abc.ABC):
+    """A transport: what the registry knows under a scheme."""
+
+    @abc.abstractmethod
+    async def connect(
+        self, loc: str, *, security: Security | None, timeout: float, local_address: str | None
+    ) -> Comm:
+        """Connect to the location, the part of the address behind ``://``."""
+
+    @abc.abstractmethod
+    async def listen(self, loc: str, on_comm: OnComm, *, security: Security | None) -> Listener:
+        """Listen at the location, the part of the address behind ``://``."""

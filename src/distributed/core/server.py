@@ -1,0 +1,293 @@
+"""What scheduler, worker and nanny have in common: they listen, serve operations, and can be started and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from distributed.comm.addressing import get_address_host, get_address_host_port
+from distributed.comm.core import Comm, Listener
+from distributed.comm.registry import listen
+from distributed.core.connection import Connection, Handler
+from distributed.core.pool import ConnectionPool, PooledRPCCall
+from distributed.core.status import Status
+from distributed.core.versions import get_versions
+from distributed.security import Security
+
+logger = logging.getLogger("distributed.core")
+
+
+class Server:
+    """Listens at an address and serves named operations.
+
+    Start it by ``await server`` or ``async with server``. What a kind of server adds, it does in :meth:`on_start` and
+    :meth:`on_close`.
+
+    Parameters
+    ----------
+    handlers : mapping of str to callable, optional
+        Operations, beside ``identity``, ``terminate``, ``ping`` and ``versions``. See Connection for what a handler may be.
+    blocked_handlers : iterable of str, optional
+        Operations that are refused.
+    security : Security, optional
+        Default: the key of this user.
+    timeout : float, optional
+        Seconds that :meth:`start` may take.
+    unpickle : bool, default True
+        Whether exceptions of called parties are rebuilt; a scheduler says False.
+
+    Attributes
+    ----------
+    handlers : dict
+        Operations by name; may be changed at any time.
+    pool : ConnectionPool
+        For calls to other parties; its connections serve the same handlers. ``server.rpc(addr)`` uses it.
+    connections : set of Connection
+        Those that others made to this server.
+    loop : event loop or None
+        The one it was started on.
+    """
+
+    default_port = 0
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler] | None = None,
+        *,
+        blocked_handlers: Iterable[str] | None = None,
+        security: Security | None = None,
+        timeout: float | None = None,
+        unpickle: bool = True,
+        id: str | None = None,
+        connect_timeout: float | None = None,
+    ) -> None:
+        self.id = id or f"{type(self).__name__}-{uuid.uuid4()}"
+        self.status = Status.init
+        self.security = security
+        self.handlers: dict[str, Handler] = {
+            "identity": self.identity,
+            "terminate": self.terminate,
+            "ping": self.ping,
+            "versions": self.versions,
+            **(handlers or {}),
+        }
+        for op in blocked_handlers or ():
+            self.handlers[op] = _blocked(op)
+        self.pool = ConnectionPool(
+            security=security, handlers=self.handlers, unpickle=unpickle, timeout=connect_timeout
+        )
+        self.connections: set[Connection] = set()
+        self.listeners: list[Listener] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._timeout = timeout
+        self._unpickle = unpickle
+        self._start_lock = asyncio.Lock()
+        self._finished = asyncio.Event()
+        self._close_task: asyncio.Task[None] | None = None
+        self._terminate_task: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # ------------------------------------------------------------ hooks
+
+    async def on_start(self) -> None:
+        """What a server does to start; by default it listens at its default port, unless it listens already."""
+        if not self.listeners:
+            await self.listen(self.default_port)
+
+    async def on_close(self, reason: str) -> None:
+        """What a server does before its connections are closed. Called once, and also after a failed start."""
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> Self:
+        """Start; nothing when it has been started. Raises what went wrong, after closing what was begun."""
+        async with self._start_lock:
+            if self.status in (Status.closing, Status.closed, Status.failed, Status.stopping, Status.stopped):
+                raise RuntimeError(f"this {type(self).__name__} is {self.status.name}; make a new one")
+            if self.status not in (Status.init, Status.created, Status.undefined):
+                return self
+            self.status = Status.starting
+            self.loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self.on_start()
+            except BaseException as exc:
+                await self.close(reason=f"the start failed: {exc!r}")
+                self.status = Status.failed
+                if isinstance(exc, TimeoutError) and self._timeout is not None and not exc.args:
+                    raise TimeoutError(
+                        f"{type(self).__name__} did not start within {self._timeout:g} s"
+                    ) from None
+                raise
+            if self.status is Status.starting:
+                self.status = Status.running
+        return self
+
+    async def close(self, timeout: float | None = None, reason: str = "") -> None:
+        """Stop listening, then whatever :meth:`on_close` does, then close all connections and tasks.
+
+        May be called many times, also from one of its own handlers; all calls wait for the one closing.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds for :meth:`on_close`; it is cancelled after that.
+        reason : str
+            For logs and for parties that are told.
+        """
+        if self._close_task is None:
+            self._close_task = asyncio.create_task(self._close(timeout, reason), name=f"close {self.id}")
+        await asyncio.shield(self._close_task)
+
+    async def _close(self, timeout: float | None, reason: str) -> None:
+        self.status = Status.closing
+        for listener in self.listeners:
+            listener.stop()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.on_close(reason)
+        except TimeoutError:
+            logger.warning("%s took longer than %s s to close its parts", self.id, timeout)
+        except Exception:
+            logger.exception("%s could not close in order", self.id)
+        finally:
+            for task in self._background:
+                task.cancel()
+            # First those who called: the answer to the call that closes this server may still be in their batch.
+            if self.connections:
+                await asyncio.gather(*(connection.close() for connection in list(self.connections)))
+            await self.pool.close()
+            if self._background:
+                await asyncio.wait(self._background)
+            self.status = Status.closed
+            self._finished.set()
+
+    async def finished(self) -> None:
+        """Wait until it is closed."""
+        await self._finished.wait()
+        if self._terminate_task is not None:
+            await asyncio.wait([self._terminate_task])
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Run a coroutine beside the server: cancelled when it closes, logged when it fails."""
+        task = asyncio.create_task(coroutine, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._spawned_done)
+        return task
+
+    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("%s: %s failed", self.id, task.get_name(), exc_info=task.exception())
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------ listening
+
+    async def listen(
+        self, port_or_addr: int | str | None = None, *, security: Security | None = None
+    ) -> Listener:
+        """Listen at a port of every interface, or at an address. May be called for several.
+
+        Raises
+        ------
+        AddressInUseError, OSError, KeyNotFoundError
+            As ``distributed.comm.listen``.
+        """
+        if port_or_addr is None:
+            port_or_addr = self.default_port
+        addr = port_or_addr if isinstance(port_or_addr, str) else f"tcp://:{port_or_addr}"
+        listener = await listen(addr, self._on_comm, security=security or self.security)
+        self.listeners.append(listener)
+        return listener
+
+    def _on_comm(self, comm: Comm) -> None:
+        if self.status in (Status.closing, Status.closed, Status.failed):
+            comm.abort()
+            return
+        connection = Connection(comm, handlers=self.handlers, unpickle=self._unpickle)
+        self.connections.add(connection)
+        connection.on_close.append(self.connections.discard)
+
+    @property
+    def address(self) -> str:
+        """Where others reach this server. Raises ValueError before it listens."""
+        if not self.listeners:
+            raise ValueError(f"this {type(self).__name__} does not listen yet; start it first")
+        return self.listeners[0].contact_address
+
+    @property
+    def address_safe(self) -> str:
+        """:attr:`address`, or "not-running" before it listens."""
+        return self.listeners[0].contact_address if self.listeners else "not-running"
+
+    @property
+    def listen_address(self) -> str:
+        """Where this server listens, which may be a wildcard. Raises ValueError before it listens."""
+        if not self.listeners:
+            raise ValueError(f"this {type(self).__name__} does not listen yet; start it first")
+        return self.listeners[0].address
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`address`; 0 for an address without one."""
+        try:
+            return get_address_host_port(self.address)[1]
+        except ValueError:
+            return 0
+
+    @property
+    def ip(self) -> str:
+        """The host of :attr:`address`."""
+        return get_address_host(self.address)
+
+    host = ip
+
+    # ------------------------------------------------------------ operations
+
+    def rpc(self, addr: str) -> PooledRPCCall:
+        """The operations of the party at ``addr``, over this server's pool."""
+        return self.pool(addr)
+
+    def identity(self) -> dict[str, Any]:
+        """Who this is."""
+        return {"type": type(self).__name__, "id": self.id, "address": self.address_safe, "pid": os.getpid()}
+
+    def ping(self) -> str:
+        """Answer "pong"."""
+        return "pong"
+
+    def versions(self, packages: list[str] | None = None) -> dict[str, Any]:
+        """Versions of Python, system and packages here."""
+        return get_versions(packages)
+
+    def terminate(self, reason: str = "", **kwargs: Any) -> Any:
+        """Answer "OK", then close. Parameters are those of the server's ``close``."""
+        if self._terminate_task is None:
+            closing = self.close(reason=reason or "terminated by a call", **kwargs)
+            self._terminate_task = asyncio.create_task(closing, name=f"terminate {self.id}")
+        return "OK"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address_safe!r}, status: {self.status.name}>"
+
+
+def _blocked(op: str) -> Callable[..., Awaitable[Any]]:
+    def refuse(**kwargs: Any) -> Any:
+        raise ValueError(f"the operation {op!r} is blocked here (setting blocked-handlers)")
+
+    return refuse

@@ -1,0 +1,155 @@
+"""Exceptions as payloads, with their causes and tracebacks, and back."""
+
+from __future__ import annotations
+
+import traceback as tb_module
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from distributed.exceptions import RemoteError
+from distributed.protocol.payload import Payload, pack, unpack
+
+#: Longest text of an exception that travels beside it.
+MAX_TEXT = 10_000
+
+
+class PackedError(NamedTuple):
+    """An exception ready to travel.
+
+    ``exception`` is None when it cannot be pickled and unpickled; ``traceback`` when it has none. The texts are for
+    people and for parties that do not unpickle.
+    """
+
+    exception: Payload | None
+    traceback: Payload | None
+    exception_text: str
+    traceback_text: str
+
+
+def pack_error(exc: BaseException, traceback: TracebackType | None = None) -> PackedError:
+    """Pack an exception with its causes and traceback. Never raises.
+
+    Parameters
+    ----------
+    exc : BaseException
+        What was raised.
+    traceback : traceback, optional
+        The part of the traceback to show; all of it by default.
+    """
+    traceback = exc.__traceback__ if traceback is None else traceback
+    return PackedError(
+        _pack_exception(exc),
+        _pack_traceback(traceback),
+        exception_text(exc),
+        "".join(tb_module.format_tb(traceback)) if traceback is not None else "",
+    )
+
+
+def exception_text(exc: BaseException) -> str:
+    """One line that says what was raised, whatever the exception's own ``__repr__`` does."""
+    try:
+        text = repr(exc)
+    except Exception as other:
+        text = f"{type(exc).__name__} (its repr raises {type(other).__name__})"
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+def unpack_error(
+    exception: Payload | None, traceback: Payload | None = None, text: str = ""
+) -> BaseException:
+    """The exception to raise here; a RemoteError with its text where it cannot be rebuilt."""
+    exc: Any = None
+    if exception is not None:
+        try:
+            exc = unpack(exception)
+        except Exception as problem:
+            text = f"{text} (it cannot be unpickled here: {exception_text(problem)})"
+    if not isinstance(exc, BaseException):
+        return RemoteError(text or "the remote side failed without a word", exception, traceback)
+    tb = unpack_traceback(traceback)
+    return exc.with_traceback(tb) if tb is not None else exc
+
+
+def unpack_traceback(traceback: Payload | None) -> TracebackType | None:
+    """The traceback in a payload; None where there is none or it cannot be rebuilt."""
+    if traceback is None:
+        return None
+    try:
+        found = unpack(traceback)
+    except Exception:
+        return None  # the exception itself matters more, and its text has come along
+    return found if isinstance(found, TracebackType) else None
+
+
+class _Exception:
+    """Pickles as an exception together with what plain pickling drops: cause, context, notes, tracebacks of those."""
+
+    def __init__(self, exc: BaseException, depth: int = 0) -> None:
+        self.exc = exc
+        self.depth = depth
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        exc = self.exc
+        chained = [
+            None if other is None or self.depth > 20 else _Exception(other, self.depth + 1)
+            for other in (exc.__cause__, None if exc.__suppress_context__ else exc.__context__)
+        ]
+        own = None if self.depth == 0 else _traceback_dict(exc.__traceback__)
+        return _rebuild_exception, (exc, own, *chained, exc.__suppress_context__)
+
+
+def _rebuild_exception(
+    exc: BaseException,
+    traceback: dict[str, Any] | None,
+    cause: BaseException | None,
+    context: BaseException | None,
+    suppress_context: bool,
+) -> BaseException:
+    if traceback is not None:
+        exc.__traceback__ = _rebuild_traceback(traceback)
+    exc.__cause__ = cause
+    exc.__context__ = context
+    exc.__suppress_context__ = suppress_context
+    return exc
+
+
+class _Traceback:
+    def __init__(self, traceback: TracebackType) -> None:
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_traceback, (_traceback_dict(self.traceback),)
+
+
+def _traceback_dict(traceback: TracebackType | None) -> dict[str, Any] | None:
+    if traceback is None:
+        return None
+    import tblib
+
+    return dict(tblib.Traceback(traceback).as_dict())
+
+
+def _rebuild_traceback(traceback: dict[str, Any]) -> TracebackType | None:
+    import tblib
+
+    return tblib.Traceback.from_dict(traceback).as_traceback()  # type: ignore[no-any-return]
+
+
+def _pack_exception(exc: BaseException) -> Payload | None:
+    for candidate in (_Exception(exc), exc):  # a cause may be what cannot be pickled
+        try:
+            payload = pack(candidate)
+            if isinstance(unpack(payload), BaseException):
+                return payload
+        except Exception:
+            continue
+    return None
+
+
+def _pack_traceback(traceback: TracebackType | None) -> Payload | None:
+    if traceback is None:
+        return None
+    try:
+        return pack(_Traceback(traceback))
+    except Exception:
+        return None  # its text travels anyway
