@@ -36,7 +36,7 @@ def module_name(path: Path) -> str:
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
-    """Name (module:Class.function) and lines, docstring not counted, of every function of a file."""
+    """Name (module:Class.function) and lines below signature and docstring of every function of a file."""
 
     def visit(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
         for child in ast.iter_child_nodes(node):
@@ -45,11 +45,8 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
                 continue
             name = prefix + child.name
             if not isinstance(child, ast.ClassDef):
-                assert child.end_lineno is not None
-                lines = child.end_lineno - child.lineno + 1
-                if ast.get_docstring(child) is not None:
-                    docstring = child.body[0]
-                    lines -= (docstring.end_lineno or docstring.lineno) - docstring.lineno + 1
+                body = child.body[1:] if ast.get_docstring(child) is not None else child.body
+                lines = (child.end_lineno or 0) - body[0].lineno + 1 if body else 0
                 yield name, lines
             yield from visit(child, name + ".")
 
