@@ -63,7 +63,7 @@ class Control:
 
     async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"status": "OK", "result": await self.pool.call(address, op, **kwargs)}
+            return {"status": "OK", "result": await self._call(address, op, kwargs)}
         except RemoteError as error:
             return {
                 "status": "error",
@@ -74,9 +74,13 @@ class Control:
         except OSError as error:
             return {"status": "error", "text": f"{address}: {error}", "exception": None, "traceback": None}
 
+    async def _call(self, address: str, op: str, kwargs: dict[str, Any]) -> Any:
+        connection = await self.pool.connect(address)
+        return await connection.request(op, kwargs)
+
     async def proxy(self, worker: str, op: str, kwargs: dict[str, Any] | None = None) -> Any:
         """Call an operation of one worker for somebody who cannot reach it."""
-        return await self.pool.call(worker, op, **(kwargs or {}))
+        return await self._call(worker, op, kwargs or {})
 
     async def run_function(
         self, function: Payload, args: Payload | None = None, kwargs: Payload | None = None, wait: bool = True
@@ -147,7 +151,9 @@ class Control:
         logger.info("Retired workers %s", ", ".join(identities))
         return identities
 
-    def cancel(self, keys: list[Key], client: str, force: bool = False, reason: str = "", msg: str = "") -> None:
+    def cancel(
+        self, keys: list[Key], client: str, force: bool = False, reason: str = "", msg: str = ""
+    ) -> None:
         """Cancel tasks for a client; with ``force`` for all clients."""
         self.state.handle_client(client, CancelKeys(keys, force, reason, msg), time.monotonic())
         self.schedule_flush()
@@ -172,7 +178,9 @@ class Control:
             keys = [ts.key for ts in cs.wants_what]
             self.state.handle_client(cs.name, CancelKeys(keys, force=True, reason="scheduler-restart"), now)
         self.schedule_flush()
-        supervised = {ws.address: ws.extra["nanny"] for ws in self.state.workers.values() if ws.extra.get("nanny")}
+        supervised = {
+            ws.address: ws.extra["nanny"] for ws in self.state.workers.values() if ws.extra.get("nanny")
+        }
         expected = len(self.state.workers)
         deadline = now + (30.0 if timeout is None else timeout)
         for address in supervised:
@@ -184,7 +192,9 @@ class Control:
         while wait_for_workers and len(self.state.workers) < expected:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"restart: {len(self.state.workers)} of {expected} workers came back in {timeout} s")
+                raise TimeoutError(
+                    f"restart: {len(self.state.workers)} of {expected} workers came back in {timeout} s"
+                )
             await self.wait_for_workers_changed(left)
 
     # ------------------------------------------------------------ what the server provides
@@ -201,7 +211,7 @@ class Control:
     def send_to_peer(self, peer: str, message: Any) -> None:
         raise NotImplementedError
 
-    def spawn(self, awaitable: Any) -> None:
+    def spawn(self, coroutine: Any) -> Any:
         raise NotImplementedError
 
     async def wait_for_workers_changed(self, timeout: float) -> None:
@@ -216,5 +226,3 @@ def _wants(func: Any, parameter: str) -> bool:
         return parameter in inspect.signature(func).parameters
     except (TypeError, ValueError):
         return False
-
-

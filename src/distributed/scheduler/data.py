@@ -51,7 +51,9 @@ class DataOperations:
                     plan.setdefault(untried[0], []).append(key)
             if not plan:
                 break
-            answers = await asyncio.gather(*(self._get_data(address, batch) for address, batch in plan.items()))
+            answers = await asyncio.gather(
+                *(self._get_data(address, batch) for address, batch in plan.items())
+            )
             found = [pair for answer in answers for pair in answer]
             data += found
             delivered = {pair[0] for pair in found}
@@ -62,7 +64,7 @@ class DataOperations:
 
     async def _get_data(self, address: str, keys: list[Key]) -> list[Any]:
         try:
-            answer = await self.pool.call(address, "get_data", keys=keys, who="scheduler")
+            answer = await self.pool(address).get_data(keys=keys, who="scheduler")
         except (CommClosedError, ConnectError):
             return []
         pairs: list[Any] = answer["data"]
@@ -100,7 +102,7 @@ class DataOperations:
                 placed[ws.address].append([key, payload])
         placed = {address: pairs for address, pairs in placed.items() if pairs}
         answers = await asyncio.gather(
-            *(self.pool.call(address, "update_data", data=pairs) for address, pairs in placed.items()),
+            *(self.pool(address).update_data(data=pairs) for address, pairs in placed.items()),
             return_exceptions=True,
         )
         who_has: dict[Key, list[str]] = {key: [] for key in keys}
@@ -113,7 +115,9 @@ class DataOperations:
         lost = [key for key, holders in who_has.items() if not holders]
         if lost:
             failure = next(answer for answer in answers if isinstance(answer, BaseException))
-            raise RemoteError(f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}")
+            raise RemoteError(
+                f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}"
+            )
         return [[key, holders] for key, holders in who_has.items()]
 
     def add_data(self, client: str | None, worker: str, data: list[Any]) -> None:
@@ -138,8 +142,14 @@ class DataOperations:
                 return targets
             left = deadline - time.monotonic()
             if left <= 0:
-                who = "no workers are running" if workers is None else f"none of the workers {list(workers)} is running"
-                raise TimeoutError(f"scatter: {who}; start some, or wait for them with client.wait_for_workers")
+                who = (
+                    "no workers are running"
+                    if workers is None
+                    else f"none of the workers {list(workers)} is running"
+                )
+                raise TimeoutError(
+                    f"scatter: {who}; start some, or wait for them with client.wait_for_workers"
+                )
             await self.wait_for_workers_changed(left)
 
 

@@ -115,7 +115,11 @@ class Queries:
         queued = state.queue.seconds + sum(ws.backlog.seconds for ws in workers)
         occupancy = sum(ws.occupancy for ws in workers) + queued
         threads = -(-occupancy // (goal or 5.0))
-        ntasks = len(state.queue) + len(state.unrunnable) + sum(len(ws.processing) + len(ws.backlog) for ws in workers)
+        ntasks = (
+            len(state.queue)
+            + len(state.unrunnable)
+            + sum(len(ws.processing) + len(ws.backlog) for ws in workers)
+        )
         per_worker = max(1, round(sum(ws.nthreads for ws in workers) / len(workers))) if workers else 1
         target = int(-(-min(threads, ntasks) // per_worker))
         if not target and ntasks:

@@ -16,12 +16,21 @@ from typing import Any
 from distributed import config
 from distributed.comm.addressing import get_address_host
 from distributed.core import Connection, Server, Status
+from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import Key, Message
 from distributed.scheduler.control import Control
 from distributed.scheduler.data import DataOperations
 from distributed.scheduler.queries import Queries
-from distributed.scheduler.state import ClientState, SchedulerState, Settings, TaskPrefix, TaskState, WorkerState
+from distributed.scheduler.state import (
+    ClientState,
+    SchedulerState,
+    Settings,
+    TaskPrefix,
+    TaskState,
+    WorkerState,
+)
+from distributed.security import Security
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -114,7 +123,6 @@ class Scheduler(Queries, DataOperations, Control, Server):
         self._idle_since = time.monotonic()
         self._workers_changed = asyncio.Event()
         self._retired: dict[str, asyncio.Event] = {}
-        self._spawned: set[asyncio.Future[Any]] = set()
         handlers = {
             "register_client": self.register_client,
             "register_worker": self.register_worker,
@@ -122,44 +130,38 @@ class Scheduler(Queries, DataOperations, Control, Server):
             **self.data_handlers(),
             **self.control_handlers(),
         }
-        super().__init__(handlers, security=security, unpickle=False, create_key=True)
+        super().__init__(
+            handlers,
+            blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
+            security=security,
+            unpickle=False,
+        )
 
     # ------------------------------------------------------------ life
 
-    async def start_unsafe(self) -> Scheduler:
-        await self.listen_on_first(
-            self._host,
-            self._port,
-            interface=self._interface,
-            protocol=self._protocol,
-            contact_address=self._contact_address,
-        )
+    async def on_start(self) -> None:
+        if self.security is None:
+            self.security = Security()
+        self.security.cluster_key(create=True)
+        self.pool.security = self.security
+        addresses = listen_addresses(self._host, self._port, self._interface, self._protocol)
+        await listen_at_first(self, addresses)
         if self.scheduler_file:
             from distributed.scheduler_file import write_scheduler_file
 
             write_scheduler_file(self.scheduler_file, self.identity())
         self._tick_handle = asyncio.get_running_loop().call_later(TICK, self._tick)
         logger.info("Scheduler at %s", self.address)
-        return self
 
-    async def close(self, timeout: float | None = None, reason: str = "unknown") -> None:
-        """Stop: tell the clients, let go of all connections. Workers look for a new scheduler here for a while."""
-        if self.status in (Status.closing, Status.closed):
-            await self.finished()
-            return
-        self.status = Status.closing
+    async def on_close(self, reason: str) -> None:
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        for future in list(self._spawned):
-            future.cancel()
         self.flush()
-        await super().close(timeout=timeout, reason=reason)
 
-    def spawn(self, awaitable: Any) -> None:
-        """Run something beside everything else, as long as the scheduler lives."""
-        future = asyncio.ensure_future(awaitable)
-        self._spawned.add(future)
-        future.add_done_callback(self._spawned.discard)
+    @property
+    def address(self) -> str:
+        """Where others reach this scheduler. Raises ValueError before it listens."""
+        return self._contact_address or super().address
 
     # ------------------------------------------------------------ peers come and go
 
@@ -205,7 +207,10 @@ class Scheduler(Queries, DataOperations, Control, Server):
             self.state.remove_worker(address, now, reason="registered anew", expected=same)
         for ws in self.state.workers.values():
             if name is not None and ws.name == name:
-                return {"status": "error", "message": f"the name {name!r} is taken by the worker at {ws.address}"}
+                return {
+                    "status": "error",
+                    "message": f"the name {name!r} is taken by the worker at {ws.address}",
+                }
         ws = self.state.add_worker(
             address,
             now=now,
@@ -238,7 +243,12 @@ class Scheduler(Queries, DataOperations, Control, Server):
         self._bind(comm, address, on_stream, self._worker_closed)
         self._note_workers_changed()
         logger.info("Worker %s registered with %s threads", address, nthreads)
-        return {"status": "OK", "name": ws.name, "scheduler_id": self.id, "heartbeat_interval": self._heartbeat_interval()}
+        return {
+            "status": "OK",
+            "name": ws.name,
+            "scheduler_id": self.id,
+            "heartbeat_interval": self._heartbeat_interval(),
+        }
 
     def _bind(
         self,
@@ -296,9 +306,9 @@ class Scheduler(Queries, DataOperations, Control, Server):
 
     def schedule_flush(self) -> None:
         """Call :meth:`flush` at the end of this turn of the loop."""
-        if not self._flush_scheduled and self.status is not Status.closed:
+        if not self._flush_scheduled and self.loop is not None:
             self._flush_scheduled = True
-            self.loop.asyncio_loop.call_soon(self.flush)
+            self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Say everything that is to be said, one frame a peer."""
@@ -309,7 +319,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
             if stream is None:
                 continue
             try:
-                stream.send_many(messages)
+                stream.send_all(messages)
             except CommClosedError:
                 logger.debug("%s is gone; its on_close comes next", peer)
         if self.validate:
@@ -344,7 +354,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
             logger.info("Idle for %s s: closing", self.idle_timeout)
             self.spawn(self.close(reason="idle-timeout"))
             return
-        self._tick_handle = self.loop.asyncio_loop.call_later(TICK, self._tick)
+        self._tick_handle = self.loop.call_later(TICK, self._tick)
 
     # ------------------------------------------------------------ what programs read
 

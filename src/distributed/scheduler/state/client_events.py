@@ -64,9 +64,10 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
     spec = s.intern_spec(msg.fn, msg.name, msg.options)
     function = s.functions[msg.fn]
     tasks = s.tasks
-    unclaimed = s.unclaimed
     wanted = msg.wanted
+    inner: list[TaskState] | None = None if wanted else []
     to_activate: list[TaskState] = []
+    again: list[TaskState] = []
     ncreated = 0
     for i, key in enumerate(msg.keys):
         ts = tasks.get(key)
@@ -77,41 +78,48 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
                 continue
             ts = create(s, key, spec, msg.args[i], dependencies)
             ncreated += 1
-            if unclaimed and key in unclaimed:
-                _claim(s, ts)
-        elif ts.spec is None and ts.state != "erred":
+            if inner is not None:
+                inner.append(ts)
+        elif ts.spec is None:
             dependencies = _dependencies(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
-            if dependencies is not None:
+            if dependencies is not None and not _stand_on(dependencies, ts):
                 _complete(ts, spec, msg.args[i], dependencies)
                 ncreated += 1
+                if ts.state == "erred":  # lost data that can be computed after all
+                    again.append(ts)
         if wanted:
             want(s, ts, cs)
         if ts.state == "released":
             to_activate.append(ts)
         elif not created:
-            _report(s, ts, cs)
+            report(s, ts, cs)
     spec.ntasks += ncreated
     function.ntasks += ncreated
     if not spec.ntasks:
         s.specs.pop((spec.fn, spec.name, spec.options), None)
+    if inner:
+        s.provisional.append((s.now + s.settings.client_grace, inner))
     if wanted and to_activate:
         lifecycle.activate(s, to_activate if msg.deps is not None else _all_runnable(s, to_activate))
+    if again:
+        lifecycle.retry(s, again)
 
 
 def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
     for key in msg.keys:
         ts = s.tasks.get(key)
-        if ts is None and key in s.unclaimed:
+        if ts is None and _is_held(s, key):
             ts = create(s, key, None, b"", ())
-            _claim(s, ts)
         if ts is None:
-            s.outbox.cancelled(cs.name, key, "the scheduler does not know this key: it was released, or never submitted")
+            s.outbox.cancelled(
+                cs.name, key, "the scheduler does not know this key: it was released, or never submitted"
+            )
             continue
         want(s, ts, cs)
         if ts.state == "released":
             lifecycle.activate(s, (ts,))
         else:
-            _report(s, ts, cs)
+            report(s, ts, cs)
 
 
 def release_keys(s: Index, cs: ClientState, msg: ReleaseKeys) -> None:
@@ -189,7 +197,9 @@ def unwant(ts: TaskState, cs: ClientState) -> None:
     """The client holds no future on this task any more."""
     if ts in cs.wants_what:
         del cs.wants_what[ts]
-        ts.who_wants = () if ts.who_wants is cs.alone else tuple(other for other in ts.who_wants if other is not cs)
+        ts.who_wants = (
+            () if ts.who_wants is cs.alone else tuple(other for other in ts.who_wants if other is not cs)
+        )
 
 
 def create(
@@ -224,32 +234,43 @@ def _complete(ts: TaskState, spec: TaskSpec, args: Payload, dependencies: tuple[
 def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple[TaskState, ...] | None:
     """The records of a new task's dependencies; None, and the client is told, when one is unknown."""
     dependencies = {}
+    tasks = s.tasks
     for dep_key in keys:
-        dep = s.tasks.get(dep_key)
-        if dep is None and dep_key in s.unclaimed:
-            dep = create(s, dep_key, None, b"", ())
-            _claim(s, dep)
+        dep = tasks.get(dep_key)
         if dep is None:
+            break
+        dependencies[dep] = None
+    else:
+        return tuple(dependencies)
+    for dep_key in keys:
+        if dep_key == key or (dep_key not in tasks and not _is_held(s, dep_key)):
             s.outbox.cancelled(cs.name, key, f"it depends on {dep_key!r}, which the scheduler does not know")
             return None
-        dependencies[dep] = None
-    return tuple(dependencies)
+    return tuple(
+        {tasks[dep_key] if dep_key in tasks else create(s, dep_key, None, b"", ()): None for dep_key in keys}
+    )
 
 
-def _claim(s: Index, ts: TaskState) -> None:
-    """Take up what workers reported of a key before anybody submitted it."""
-    found = s.unclaimed.pop(ts.key)
-    for ws, (nbytes, typename) in found.held.items():
-        if ts.state == "released":
-            ts.type, ts.nbytes = typename, nbytes
-            s.set_state(ts, "memory")
-        lifecycle.add_replica(ts, ws)
-    for ws, seq in found.running.items():
-        if ts.state == "released" and ts.spec is not None:
-            ts.seq = seq
-            lifecycle.adopt_running(s, ts, ws)
-        else:
-            s.outbox.free(ws.address, ts.key)
+def _is_held(s: Index, key: Key) -> bool:
+    """Whether workers hold this, although nobody submitted it."""
+    found = s.unclaimed.get(key)
+    return found is not None and bool(found.held)
+
+
+def _stand_on(tasks: tuple[TaskState, ...], ancestor: TaskState) -> bool:
+    """Whether one of these is, or depends on, ``ancestor``."""
+    if not ancestor.dependents:
+        return ancestor in tasks
+    seen = dict.fromkeys(tasks)
+    stack = list(seen)
+    while stack:
+        ts = stack.pop()
+        if ts is ancestor:
+            return True
+        new = [dep for dep in ts.dependencies if dep not in seen]
+        seen.update(dict.fromkeys(new))
+        stack += new
+    return False
 
 
 def _all_runnable(s: Index, tasks: list[TaskState]) -> list[TaskState]:
@@ -257,15 +278,15 @@ def _all_runnable(s: Index, tasks: list[TaskState]) -> list[TaskState]:
     rest = []
     for ts in tasks:
         spec = ts.spec
-        if spec is None or spec.restricted or ts.dependencies:
+        if spec is None or spec.restricted or ts.dependencies or s.unclaimed:
             rest.append(ts)
-        else:
+        elif ts.state == "released":  # it is not, where one key stands in a message twice
             s.set_state(ts, "queued")
             s.queue.push(ts)
     return rest
 
 
-def _report(s: Index, ts: TaskState, cs: ClientState) -> None:
+def report(s: Index, ts: TaskState, cs: ClientState) -> None:
     """Tell a client what is known of a task it has just shown interest in."""
     if cs not in ts.who_wants or ts.state in PENDING_STATES:
         return

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from distributed.protocol.messages import DropFunctions, Key, Payload, TaskOptions
 from distributed.scheduler.state.outbox import Outbox
 from distributed.scheduler.state.queue import TaskQueue
-from distributed.scheduler.state.records import ClientState, Function, TaskPrefix, TaskSpec, TaskState, WorkerState
+from distributed.scheduler.state.records import (
+    ClientState,
+    Function,
+    TaskPrefix,
+    TaskSpec,
+    TaskState,
+    WorkerState,
+)
 from distributed.scheduler.state.table import TRANSITIONS, InvalidTransition
 
 
@@ -63,6 +70,7 @@ class Index:
         self.settings = settings or Settings()
         self.random = random.Random(seed)
         self.now = 0.0
+        self.first_seq = first_seq
         self.next_seq = first_seq
         self.tasks: dict[Key, TaskState] = {}
         self.workers: dict[str, WorkerState] = {}
@@ -76,6 +84,8 @@ class Index:
         self.open: dict[WorkerState, None] = {}
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}
+        # Inner nodes of graphs as they were submitted, until when their dependents should have been: (time, tasks).
+        self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         self.outbox = Outbox()
         self.retired: list[str] = []
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)
@@ -95,6 +105,10 @@ class Index:
             raise InvalidTransition(f"{ts.key!r}: {start} -> {finish}, caused by {self.stimulus}")
         ts.state = finish
         self.log.append((ts.key, start, finish, self.stimulus, self.now))
+
+    def numbered(self, seq: int) -> bool:
+        """Whether this scheduler gave out this ``seq``, not one before it."""
+        return self.first_seq <= seq < self.next_seq
 
     def intern_spec(self, fn: bytes, name: str, options: TaskOptions) -> TaskSpec:
         """The one record shared by all tasks of this function and these options."""

@@ -25,6 +25,9 @@ def activate(s: Index, tasks: Iterable[TaskState]) -> None:
         ts = stack.pop()
         if ts.state != "released" or not ts.needed:
             continue
+        if s.unclaimed and ts.key in s.unclaimed and claim(s, ts):
+            stack += [dep for dep in ts.dependencies if dep.state == "released"]
+            continue
         missing = 0
         failed: TaskState | None = None
         for dep in ts.dependencies:
@@ -52,6 +55,10 @@ def to_memory(
 ) -> None:
     """The result is in a worker's memory: tell who wants it, wake up who waits for it."""
     was_pending = ts.state in PENDING_STATES
+    other = ts.processing_on
+    if other is not None and other is not ws:  # finished elsewhere first: it need not go on
+        s.outbox.free(other.address, ts.key)
+        renumber(s, ts)
     _leave(s, ts)
     s.set_state(ts, "memory")
     ts.type = typename
@@ -72,10 +79,17 @@ def to_memory(
 
 
 def to_erred(s: Index, ts: TaskState, error: TaskError) -> None:
-    """The task and all that wait for it have no result; everybody who wants one of them is told."""
+    """The task and all that wait for it have no result; everybody who wants one of them is told.
+
+    A dependent that is with a worker runs on: either it has its copy already, or the worker returns it.
+    """
     stack = [ts]
+    first = True
     while stack:
         ts = stack.pop()
+        if not first and ts.state != "waiting":  # reached on two ways
+            continue
+        first = False
         _leave(s, ts)
         s.set_state(ts, "erred")
         ts.error = error
@@ -83,7 +97,7 @@ def to_erred(s: Index, ts: TaskState, error: TaskError) -> None:
             ts.spec.prefix.nerred += 1
         for client in ts.who_wants:
             s.outbox.erred(client.name, ts.key, error)
-        stack += [dependent for dependent in ts.dependents if dependent.state in PENDING_STATES]
+        stack += [dependent for dependent in ts.dependents if dependent.state == "waiting"]
         _dependencies_served(s, ts)
 
 
@@ -139,14 +153,38 @@ def back_to_runnable(s: Index, ts: TaskState) -> None:
     activate(s, missing)
 
 
-def adopt_running(s: Index, ts: TaskState, ws: WorkerState) -> None:
+def adopt_running(s: Index, ts: TaskState, ws: WorkerState, seq: int) -> None:
     """A worker that came back was already running this task, which had not been placed."""
     if ts.state == "released":
         for dep in ts.dependencies:
             dep.nwaiters += 1
     _leave(s, ts)
+    ts.seq = seq
     s.set_state(ts, "processing")
     placement.on_worker(ts, ws)
+    placement.update_open(s, ws)
+
+
+def claim(s: Index, ts: TaskState) -> bool:
+    """A task that is needed now: take up what workers reported of it before. False if that was of no use."""
+    found = s.unclaimed.pop(ts.key)
+    for ws, (nbytes, typename) in found.held.items():
+        if ts.state == "released":
+            to_memory(s, ts, ws, nbytes, typename)
+        else:
+            add_replica(ts, ws)
+    for ws, seq in found.running.items():
+        if ts.state == "released" and ts.spec is not None:
+            adopt_running(s, ts, ws, seq)
+        else:
+            s.outbox.free(ws.address, ts.key)
+    return ts.state != "released"
+
+
+def renumber(s: Index, ts: TaskState) -> None:
+    """The task was taken from a worker that may have answered already: that answer is not about what follows."""
+    ts.seq = s.next_seq
+    s.next_seq += 1
 
 
 def retry(s: Index, tasks: Iterable[TaskState]) -> None:
@@ -156,15 +194,21 @@ def retry(s: Index, tasks: Iterable[TaskState]) -> None:
     while stack:
         ts = stack.pop()
         if ts.state == "erred":
-            s.set_state(ts, "released")
-            ts.error = None
-            ts.suspicious = 0
-            ts.retries = 0 if ts.spec is None else ts.spec.options.retries
+            forgive(s, ts)
             for client in ts.who_wants:
                 s.outbox.lost(client.name, ts.key)
             again.append(ts)
             stack += ts.dependencies
     activate(s, again)
+
+
+def forgive(s: Index, ts: TaskState) -> None:
+    """An erred task is as if it had never run."""
+    s.set_state(ts, "released")
+    ts.error = None
+    ts.suspicious = 0
+    ts.careful = False
+    ts.retries = 0 if ts.spec is None else ts.spec.options.retries
 
 
 def release(s: Index, ts: TaskState) -> None:
@@ -177,6 +221,7 @@ def release(s: Index, ts: TaskState) -> None:
         if ts.state in PENDING_STATES:
             if ts.processing_on is not None:
                 s.outbox.free(ts.processing_on.address, ts.key)
+                renumber(s, ts)
             _leave(s, ts)
             s.set_state(ts, "released")
             for dep in ts.dependencies:
@@ -199,6 +244,7 @@ def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
     if ts.state == "erred":
         s.set_state(ts, "released")
     s.set_state(ts, "forgotten")
+    ts.args = b""
     del s.tasks[ts.key]
     spec = ts.spec
     if spec is not None:

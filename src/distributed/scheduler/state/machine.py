@@ -96,7 +96,9 @@ class SchedulerState(Index):
         self.begin(address, "set-worker-status", now)
         worker_events.set_status(self, self.workers[address], status)
 
-    def add_data(self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float) -> None:
+    def add_data(
+        self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float
+    ) -> None:
         """Data that no task made, (key, nbytes, type), is in a worker's memory; ``client`` holds futures on it."""
         self.begin(client or worker, "add-data", now)
         worker_events.add_data(self, worker, client, data)

@@ -52,7 +52,8 @@ def candidates(s: Index, spec: TaskSpec) -> list[WorkerState]:
         able = [
             ws
             for ws in s.workers.values()
-            if ws.status == "running" and all(ws.resources.get(name, 0) >= amount for name, amount in options.resources)
+            if ws.status == "running"
+            and all(ws.resources.get(name, 0) >= amount for name, amount in options.resources)
         ]
         named = set(options.workers)
         chosen = [ws for ws in able if named.intersection(ws.identifiers())] if named else able
@@ -306,7 +307,9 @@ def balance(s: Index) -> None:
     """Ask workers that have more than they can do at once to give unstarted tasks back, for those that are idle."""
     if s.queue or s.backlogged:
         return
-    idle = sum(ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in s.open if ws.status == "running")
+    idle = sum(
+        ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in s.open if ws.status == "running"
+    )
     if idle <= 0:
         return
     for victim in s.workers.values():

@@ -66,7 +66,16 @@ class TaskPrefix:
 class TaskSpec:
     """What many tasks share: their function and their options. Interned, counted by its tasks."""
 
-    __slots__ = ("candidates", "candidates_version", "fn", "name", "ntasks", "options", "prefix", "restricted")
+    __slots__ = (
+        "candidates",
+        "candidates_version",
+        "fn",
+        "name",
+        "ntasks",
+        "options",
+        "prefix",
+        "restricted",
+    )
 
     def __init__(self, fn: bytes, name: str, options: TaskOptions, prefix: TaskPrefix) -> None:
         self.fn = fn
@@ -152,6 +161,10 @@ class TaskState:
 
     def __repr__(self) -> str:
         return f"<TaskState {self.key!r} {self.state}>"
+
+    def __lt__(self, other: TaskState) -> bool:
+        """So that heaps take two tasks of one ``seq``, as two schedulers before this one may have given it."""
+        return False
 
     @property
     def needed(self) -> bool:

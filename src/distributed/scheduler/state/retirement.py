@@ -40,7 +40,9 @@ def check(s: Index, ws: WorkerState) -> None:
         for ts in ws.has_what:
             if len(ts.who_has) == 1 and ts not in pending:
                 pending[ts] = None
-                target = min(receivers, key=lambda other: other.nbytes + sum(t.nbytes for t in wanted.get(other, ())))
+                target = min(
+                    receivers, key=lambda other: other.nbytes + sum(t.nbytes for t in wanted.get(other, ()))
+                )
                 wanted.setdefault(target, []).append(ts)
     for target, tasks in wanted.items():
         s.outbox.send(target.address, AcquireReplicas([(ts.key, ts.nbytes, [ws.address]) for ts in tasks]))

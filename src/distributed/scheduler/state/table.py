@@ -23,7 +23,10 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("released", "no-worker"): "somebody needs it, it could run, but no worker may take it",
     ("released", "processing"): "a worker that came back from another scheduler was already running it",
     ("released", "memory"): "a worker that came back holds it, or data was scattered",
-    ("released", "erred"): "somebody needs it and a dependency has erred, or lost data cannot be computed again",
+    (
+        "released",
+        "erred",
+    ): "somebody needs it and a dependency has erred, or lost data cannot be computed again",
     ("released", "forgotten"): "no client wants it and no task depends on it",
     ("waiting", "queued"): "the last dependency came into memory",
     ("waiting", "no-worker"): "the last dependency came into memory, but no worker may take it",
@@ -63,5 +66,7 @@ class InvalidTransition(Exception):
 def diagram() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2"]
-    lines += [f"    {a.replace('-', '_')} --> {b.replace('-', '_')}: {why}" for (a, b), why in TRANSITIONS.items()]
+    lines += [
+        f"    {a.replace('-', '_')} --> {b.replace('-', '_')}: {why}" for (a, b), why in TRANSITIONS.items()
+    ]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ from distributed.protocol.messages import (
 )
 from distributed.scheduler.state import client_events, errors, lifecycle, placement, retirement
 from distributed.scheduler.state.index import Index, Unclaimed
-from distributed.scheduler.state.records import TaskState, WorkerState
+from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
 
 
 def add_worker(
@@ -31,29 +31,24 @@ def add_worker(
     s.workers_version += 1
     for key, nbytes, typename in holding:
         ts = s.tasks.get(key)
-        if ts is None:
+        if ts is None or ts.state == "released":
             _unclaimed(s, key).held[ws] = (nbytes, typename)
         elif ts.state == "memory":
             lifecycle.add_replica(ts, ws)
-        elif ts.state == "erred" or not ts.needed:
+        elif ts.state == "erred":
             s.outbox.free(ws.address, key)
         else:
-            _take_back(s, ts, ws)
             lifecycle.to_memory(s, ts, ws, nbytes, typename)
     for key, seq in running:
         ts = s.tasks.get(key)
-        if ts is None:
+        if ts is None or ts.state == "released":
             _unclaimed(s, key).running[ws] = seq
-        elif ts.seq == seq and ts.state in ("waiting", "queued", "no-worker"):
-            lifecycle.adopt_running(s, ts, ws)
-        else:
+        elif ts.state in ("waiting", "queued", "no-worker") and (ts.seq == seq or not s.numbered(seq)):
+            lifecycle.adopt_running(s, ts, ws, seq)
+        elif ws not in ts.who_has:
             s.outbox.free(ws.address, key)
     placement.update_open(s, ws)
-    for ts in list(s.unrunnable):
-        assert ts.spec is not None
-        if ws in placement.candidates(s, ts.spec):
-            del s.unrunnable[ts]
-            placement.make_runnable(s, ts)
+    placement.reconsider_unrunnable(s)
 
 
 def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
@@ -66,9 +61,11 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     s.outbox.forget_peer(address)
     for function in s.functions.values():
         function.workers.pop(ws, None)
-    for found in s.unclaimed.values():
+    for key, found in list(s.unclaimed.items()):
         found.held.pop(ws, None)
         found.running.pop(ws, None)
+        if not found.held and not found.running:
+            del s.unclaimed[key]
     placement.requeue_backlog(s, ws)
     processing = list(ws.processing)
     surely_running = not expected and len(processing) - len(ws.long_running) <= ws.nthreads
@@ -104,15 +101,8 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
         msg.keys, msg.seqs, msg.nbytes, msg.durations, msg.types, msg.values, strict=True
     ):
         ts = tasks.get(key)
-        if ts is None or ts.seq != seq:
-            s.outbox.free(ws.address, key)
-            continue
-        state = ts.state
-        if state == "memory":
-            lifecycle.add_replica(ts, ws)
-            continue
-        if state == "released" or state == "erred":
-            s.outbox.free(ws.address, key)
+        if ts is None or ts.seq != seq or ts.state not in PENDING_STATES:
+            _finished_late(s, ws, ts, key, (nbytes, typename))
             continue
         spec = ts.spec
         assert spec is not None
@@ -123,11 +113,35 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
             total, count = 0.0, 0
         total += duration
         count += 1
-        if ts.processing_on is not ws:
-            _take_back(s, ts, ws)
         lifecycle.to_memory(s, ts, ws, nbytes, typename, value)
     if prefix is not None:
         prefix.add_durations(total, count)
+    if ws.retire_pending is not None:
+        retirement.check(s, ws)
+
+
+def _finished_late(
+    s: Index, ws: WorkerState, ts: TaskState | None, key: Key, result: tuple[int, str]
+) -> None:
+    """A result nobody waits for: of a task that no client has submitted to this scheduler yet, or of an earlier run.
+
+    What the worker holds or runs by a later order must not be freed: the order was sent before this answer came.
+    """
+    found = s.unclaimed.get(key)
+    if found is not None and ws in found.running:
+        del found.running[ws]
+        found.held[ws] = result
+    elif found is not None and ws in found.held:
+        return
+    elif ts is None or (ts.processing_on is not ws and ws not in ts.who_has):
+        s.outbox.free(ws.address, key)
+
+
+def _not_running(s: Index, ws: WorkerState, key: Key) -> None:
+    """A task that nobody has submitted to this scheduler ended without a result."""
+    found = s.unclaimed.get(key)
+    if found is not None and found.running.pop(ws, None) is not None and not found.held and not found.running:
+        del s.unclaimed[key]
 
 
 def erred(s: Index, ws: WorkerState, msg: TasksErred) -> None:
@@ -135,6 +149,7 @@ def erred(s: Index, ws: WorkerState, msg: TasksErred) -> None:
     for key, seq, error in zip(msg.keys, msg.seqs, msg.errors, strict=True):
         ts = s.tasks.get(key)
         if ts is None or ts.seq != seq or ts.processing_on is not ws:
+            _not_running(s, ws, key)
             continue
         if ts.retries > 0:
             ts.retries -= 1
@@ -144,6 +159,8 @@ def erred(s: Index, ws: WorkerState, msg: TasksErred) -> None:
             if ws.address not in error.erred_on:
                 error.erred_on = [*error.erred_on, ws.address]
             lifecycle.to_erred(s, ts, error)
+    if ws.retire_pending is not None:
+        retirement.check(s, ws)
 
 
 def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
@@ -155,7 +172,11 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
         ts = s.tasks.get(key)
         if ts is not None and ts.seq == seq and ts.processing_on is ws:
             lifecycle.back_to_runnable(s, ts)
+        else:
+            _not_running(s, ws, key)
     placement.update_open(s, ws)
+    if ws.retire_pending is not None:
+        retirement.check(s, ws)
 
 
 def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
@@ -174,7 +195,7 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
         ts = s.tasks.get(key)
         if ts is not None and ts.state == "memory":
             lifecycle.add_replica(ts, ws)
-        else:
+        elif ts is None or ts.processing_on is not ws:  # else the worker will say that it has finished
             s.outbox.free(ws.address, key)
     retirement.check_all(s)
 
@@ -215,14 +236,16 @@ EVENTS: dict[type[Message], Callable[[Index, WorkerState, Any], None]] = {
 
 
 def set_status(s: Index, ws: WorkerState, status: str) -> None:
-    """A worker takes tasks (``running``) or does not."""
-    if status == ws.status:
+    """A worker takes tasks (``running``) or does not, and then gives back what it has not started."""
+    if status == ws.status or ws.retire_pending is not None:
         return
     ws.status = status
     s.workers_version += 1
-    if status != "running":
-        placement.requeue_backlog(s, ws)
-    placement.update_open(s, ws)
+    if status == "running":
+        placement.update_open(s, ws)
+        placement.reconsider_unrunnable(s)
+    else:
+        placement.stop_giving(s, ws)
 
 
 def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Key, int, str]]) -> None:
@@ -234,14 +257,17 @@ def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Ke
             ts = client_events.create(s, key, None, b"", ())
         if cs is not None:
             client_events.want(s, ts, cs)
-        if ws is None:
+        if ws is None:  # it left meanwhile
             if ts.state == "released":
-                lifecycle.to_erred(s, ts, errors.lost_data(ts))
+                lifecycle.activate(s, (ts,))
+                lifecycle.release(s, ts)
         elif ts.state == "memory":
             lifecycle.add_replica(ts, ws)
-        elif ts.state == "erred":
-            s.outbox.free(ws.address, key)
+            if cs is not None:
+                client_events.report(s, ts, cs)
         else:
+            if ts.state == "erred":
+                lifecycle.forgive(s, ts)
             lifecycle.to_memory(s, ts, ws, nbytes, typename)
 
 
@@ -258,13 +284,6 @@ def _unclaimed(s: Index, key: Key) -> Unclaimed:
     if found is None:
         found = s.unclaimed[key] = Unclaimed(s.now + s.settings.unclaimed_grace)
     return found
-
-
-def _take_back(s: Index, ts: TaskState, finisher: WorkerState) -> None:
-    """Another worker finished first: the one that was given the task need not go on."""
-    other = ts.processing_on
-    if other is not None and other is not finisher:
-        s.outbox.free(other.address, ts.key)
 
 
 def _not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
