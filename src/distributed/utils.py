@@ -213,7 +213,7 @@ class Deadline:
         return self.remaining == 0
 
 
-async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - a known interface
+async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     """``asyncio.wait_for`` that raises :class:`TimeoutError`."""
     async with asyncio.timeout(timeout):
         return await fut

@@ -141,7 +141,7 @@ async def _main(given: dict[str, Any]) -> int:
         return await _serve(servers, address, with_nanny=given["nanny"])
 
 
-async def _scheduler_address(given: dict[str, Any], timeout: float | None) -> str:  # noqa: ASYNC109 - passed on
+async def _scheduler_address(given: dict[str, Any], timeout: float | None) -> str:
     if given["scheduler"]:
         return str(given["scheduler"])
     path = given["scheduler_file"]

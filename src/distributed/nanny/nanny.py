@@ -12,15 +12,25 @@ from typing import Any
 
 from distributed import config as configuration
 from distributed import system
-from distributed.core import Server, Status
+from distributed.comm.addressing import (
+    get_address_host,
+    get_local_address_for,
+    normalize_address,
+    unparse_host_port,
+)
+from distributed.core.server import Server
+from distributed.core.status import Status
+from distributed.exceptions import AddressInUseError
+from distributed.host import get_ip_interface, parse_ports
 from distributed.nanny.channel import ChildSpec
 from distributed.nanny.environment import worker_environment
 from distributed.nanny.memory import NannyMemoryManager
 from distributed.nanny.process import WorkerProcess, WorkerStartError
 from distributed.nanny.supervisor import Supervisor
-from distributed.preloading import process_preloads
+from distributed.preloading import PreloadManager, process_preloads
 from distributed.protocol.payload import pack, unpack
 from distributed.scheduler_file import read_scheduler_address
+from distributed.security import Security
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -121,9 +131,9 @@ class Nanny(Server):
         self.scheduler_address = _scheduler_address(
             scheduler_ip, scheduler_port, scheduler_file, self.death_timeout
         )
-        self._listen = {"interface": interface, "protocol": protocol}
-        self._host = host
-        self._port = port
+        self._host, self._port, self._interface, self._protocol = host, port, interface, protocol
+        self._close_timeout: float = 5
+        self.preloads: PreloadManager | None = None
         self._silence_logs = silence_logs
         limit = system.worker_memory_limit(memory_limit, self.nthreads)
         self.memory_manager = NannyMemoryManager(
@@ -138,8 +148,9 @@ class Nanny(Server):
             "death_timeout": self.death_timeout,
             "host": host,
             "port": worker_port,
-            **self._listen,
-            **_host_and_port(listen_address),
+            "interface": interface,
+            "protocol": protocol,
+            **host_and_port(listen_address),
             **worker_kwargs,
         }
         optional = {
@@ -160,8 +171,7 @@ class Nanny(Server):
             on_end=self._worker_ended,
         )
         self._failure: Exception | None = None
-        self._closing: asyncio.Task[None] | None = None
-        handlers = {
+        handlers: dict[str, Callable[..., Any]] = {
             "instantiate": self.instantiate,
             "kill": self.kill,
             "restart": self.restart,
@@ -172,13 +182,29 @@ class Nanny(Server):
 
     # ------------------------------------------------------------ life
 
-    async def start_unsafe(self) -> Nanny:
-        await self.listen_on_first(self._host, self._port or 0, **self._listen)
+    async def on_start(self) -> None:
+        await self._listen()
         self.preloads = process_preloads(self, self.preload_nanny, self.preload_nanny_argv)
         await self.preloads.start()
         await self.instantiate()
         self.memory_manager.start(lambda: self._supervisor.process)
-        return self
+
+    async def _listen(self) -> None:
+        """At the first free port of those given, on the interface that leads to the scheduler."""
+        host = self._host
+        if host is None and self._interface is not None:
+            host = get_ip_interface(self._interface)
+        elif host is None:
+            with contextlib.suppress(OSError):  # an unknown name: the worker will say so
+                host = get_address_host(get_local_address_for(self.scheduler_address))
+        ports = parse_ports(self._port or 0)
+        for port in ports:
+            try:
+                await self.listen(f"{self._protocol or 'tcp'}://{unparse_host_port(host or '', port)}")
+                return
+            except AddressInUseError:
+                if port == ports[-1]:
+                    raise
 
     async def instantiate(self) -> str:
         """Start the worker if there is none; the name of the nanny's status.
@@ -216,19 +242,17 @@ class Nanny(Server):
         """The worker is about to end by its own will: do not start it again."""
         self.status = Status.closing_gracefully
 
-    async def close(self, timeout: float = 5, reason: str = "nanny-close") -> str:
+    async def close(self, timeout: float | None = 5, reason: str = "nanny-close") -> None:
         """End the worker, by force after ``timeout`` seconds, then this server."""
-        if self.status in (Status.closing, Status.closed):
-            await self.finished()
-            return "OK"
-        self.status = Status.closing
+        self._close_timeout = 5 if timeout is None else timeout
+        await super().close(reason=reason)
+
+    async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
-        await self._supervisor.stop(timeout, reason)
+        await self._supervisor.stop(self._close_timeout, reason)
         self._remove_worker_directory()
-        if hasattr(self, "preloads"):
+        if self.preloads is not None:
             await self.preloads.teardown()
-        await super().close(timeout=timeout, reason=reason)
-        return "OK"
 
     async def finished(self) -> None:
         """Wait until the nanny has closed.
@@ -247,7 +271,7 @@ class Nanny(Server):
         self._supervisor.kill_nowait()
 
     async def run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
-        """Call a pickled function in this process; its pickled result. It may ask for ``dask_worker``: this nanny."""
+        """Call a pickled function here; its pickled result. It may ask for ``dask_worker``: this nanny."""
         call, call_args, call_kwargs = _unpack(function), _unpack(args) or (), _unpack(kwargs) or {}
         with contextlib.suppress(TypeError, ValueError):
             if "dask_worker" in inspect.signature(call).parameters:
@@ -298,11 +322,12 @@ class Nanny(Server):
     def _make_process(self) -> WorkerProcess:
         import dask.config
 
-        self.security.cluster_key()  # looked up here: the child need not be able to
+        security = self.security or Security()
+        security.cluster_key()  # looked up here: the child need not be able to
         spec = ChildSpec(
             worker_class=self.worker_class,
             scheduler=self.scheduler_address,
-            kwargs={**self._worker_kwargs, "security": self.security, "nanny": self.address},
+            kwargs={**self._worker_kwargs, "security": security, "nanny": self.address},
             config=dask.config.merge(configuration.snapshot(), self.config),
             logging_level=self._logging_level(),
         )
@@ -331,10 +356,10 @@ class Nanny(Server):
             self._failure = error
         else:
             self._failure = RuntimeError(f"nanny of {self.name or self.worker_address}: {error}")
-        self._closing = asyncio.ensure_future(self.close(reason="worker-ended"))
+        self.terminate(reason="worker-ended")
 
     def _remove_worker_directory(self) -> None:
-        """Remove what a worker that was killed could not remove itself, unless the user chose the directory."""
+        """Remove what a killed worker could not remove itself, unless the user chose the directory."""
         directory = self.worker_dir
         if directory and directory != self.local_directory:
             shutil.rmtree(directory, ignore_errors=True)
@@ -348,10 +373,10 @@ def _scheduler_address(host: Any, port: int | None, file: str | None, timeout: f
     if host is None:
         raise ValueError("Nanny needs the address of a scheduler: Nanny('tcp://192.168.0.1:8786')")
     address = str(getattr(host, "scheduler_address", host))
-    return f"{address}:{port}" if port is not None else address
+    return normalize_address(f"{address}:{port}" if port is not None else address)
 
 
-def _host_and_port(listen_address: str | None) -> dict[str, Any]:
+def host_and_port(listen_address: str | None) -> dict[str, Any]:
     if listen_address is None:
         return {}
     protocol, _, rest = listen_address.rpartition("://")

@@ -87,7 +87,7 @@ class WorkerProcess:
         """Whether the process has been started and has not ended."""
         return self._popen is not None and self.returncode is None
 
-    async def start(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - it bounds more than one await
+    async def start(self, timeout: float | None = None) -> None:
         """Start the process and wait until its worker runs.
 
         Parameters
@@ -134,7 +134,7 @@ class WorkerProcess:
             await self.kill()
             raise
 
-    async def stop(self, timeout: float, reason: str = "nanny-close") -> None:  # noqa: ASYNC109 - a grace time
+    async def stop(self, timeout: float, reason: str = "nanny-close") -> None:
         """Ask the worker to close; kill the process if it has not ended after ``timeout`` seconds."""
         if not self.is_alive():
             return

@@ -97,14 +97,14 @@ class Supervisor:
             self._wanted = False
             raise
 
-    async def stop(self, timeout: float, reason: str) -> None:  # noqa: ASYNC109 - a grace time
+    async def stop(self, timeout: float, reason: str) -> None:
         """End the worker, by force after ``timeout`` seconds; it is not started again."""
         self._wanted = False
         await self._stop_reviving()
         if self.process is not None:
             await self.process.stop(timeout, reason)
 
-    async def restart(self, timeout: float, reason: str) -> None:  # noqa: ASYNC109 - a grace time
+    async def restart(self, timeout: float, reason: str) -> None:
         """End the worker and start a fresh one."""
         await self.stop(timeout, reason)
         self._nfailures = 0

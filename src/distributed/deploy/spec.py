@@ -1,0 +1,423 @@
+"""A cluster described by specifications: which class, with which options, for the scheduler and for each worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import math
+import time
+import weakref
+from collections.abc import Iterable
+from inspect import isawaitable
+from typing import Any
+
+from dask.utils import parse_bytes, parse_timedelta
+
+from distributed import config
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.process_interface import ProcessInterface
+from distributed.logs import silence_logging
+from distributed.security import Security
+from distributed.utils import import_term
+
+__all__ = ["NoOpAwaitable", "ProcessInterface", "SpecCluster"]
+
+logger = logging.getLogger("distributed.deploy")
+
+
+class NoOpAwaitable:
+    """Awaited, it does nothing: what asynchronous callers get where there is nothing to wait for."""
+
+    def __await__(self) -> Any:
+        async def nothing() -> None:
+            return None
+
+        return nothing().__await__()
+
+
+class SpecCluster(Cluster):
+    """A cluster that keeps what runs equal to what is specified.
+
+    Parameters
+    ----------
+    workers : dict, optional
+        Specification of each worker by name: ``{"cls": class or dotted name, "options": {...}}``. The class is called
+        with the scheduler's address and the options and gives something like :class:`ProcessInterface`. With
+        ``"group": ["-0", "-1"]`` it starts several workers, named ``f"{name}{suffix}"``.
+    scheduler : dict, optional
+        Specification of the scheduler. Default: a :class:`~distributed.scheduler.Scheduler` in this process.
+    worker : dict, optional
+        Specification of workers that ``scale`` adds.
+    asynchronous : bool
+        Whether methods are awaited: ``async with SpecCluster(..., asynchronous=True) as cluster``.
+    loop : optional
+        The loop to live on.
+    security : Security, optional
+        Given to scheduler and workers that take it, and used by this object.
+    silence_logs : int or str or False
+        Level below which the log of this package is silent in this process while the cluster lives.
+    name : str, optional
+    shutdown_on_close, shutdown_scheduler : bool
+        Whether closing this object ends the workers and the scheduler.
+    scheduler_sync_interval : float
+        Seconds between two looks at which workers there are.
+
+    Attributes
+    ----------
+    worker_spec : dict
+        What should run: change it by :meth:`scale`.
+    workers : dict
+        What runs, by name.
+    scheduler : object
+        The running scheduler.
+
+    Examples
+    --------
+    >>> from distributed import Nanny, Scheduler
+    >>> cluster = SpecCluster(
+    ...     scheduler={"cls": Scheduler, "options": {"port": 0}},
+    ...     workers={"alice": {"cls": Nanny, "options": {"nthreads": 1}}},
+    ... )  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        workers: dict[Any, dict[str, Any]] | None = None,
+        scheduler: dict[str, Any] | None = None,
+        worker: dict[str, Any] | None = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+        security: Security | None = None,
+        silence_logs: int | str | bool = False,
+        name: str | None = None,
+        shutdown_on_close: bool = True,
+        scheduler_sync_interval: float | str = 1,
+        shutdown_scheduler: bool = True,
+    ) -> None:
+        if loop is None and asynchronous is False:
+            loop = None  # a loop of our own, in its own thread
+        self._created: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.scheduler_spec = copy.copy(scheduler)
+        self.worker_spec = copy.copy(workers) if workers else {}
+        self.new_spec = copy.copy(worker) if worker else None
+        self.scheduler: Any = None
+        self.workers: dict[Any, Any] = {}
+        self.security = security
+        self.shutdown_on_close = shutdown_on_close
+        self.shutdown_scheduler = shutdown_scheduler
+        self._i = 0
+        self._correcting: asyncio.Task[None] | None = None
+        self._missing_since: dict[Any, float] = {}
+        self._lost_worker_timeout = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
+        self._failed_to_start: BaseException | None = None
+        self._restore_logs = None
+        super().__init__(
+            asynchronous=asynchronous,
+            loop=loop,
+            name=name,
+            scheduler_sync_interval=scheduler_sync_interval,
+        )
+        if silence_logs:
+            self._restore_logs = silence_logging(silence_logs)  # type: ignore[arg-type]
+        if not asynchronous:
+            self._loop_runner.start()
+            try:
+                self.sync(self._start)
+                self.sync(self._correct_state)
+            except BaseException:
+                self.sync(self._close)
+                self._loop_runner.stop()
+                raise
+
+    # ------------------------------------------------------------ life
+
+    async def _start(self) -> None:
+        if self.status is not Status.created:
+            return
+        self.status = Status.starting
+        spec = self.scheduler_spec
+        if spec is None:
+            spec = {
+                "cls": "distributed.scheduler.Scheduler",
+                "options": {"port": 0, "security": self.security},
+            }
+        self.scheduler = _class(spec["cls"])(**dict(spec.get("options", {})))
+        try:
+            await self.scheduler
+        except BaseException:
+            self.status = Status.failed
+            raise
+        await super()._start()
+
+    def __await__(self) -> Any:
+        async def start() -> SpecCluster:
+            try:
+                if self.status is Status.created:
+                    await self._start()
+                await self._correct_state()
+            except BaseException:
+                await self._close()
+                raise
+            return self
+
+        return start().__await__()
+
+    async def __aenter__(self) -> SpecCluster:
+        await self
+        return self
+
+    async def _close(self) -> None:
+        if self.status is Status.closed:
+            return
+        if self.status is Status.closing:
+            while self.status is Status.closing:
+                await asyncio.sleep(0.01)
+            return
+        self.status = Status.closing
+        if self._correcting is not None:
+            self._correcting.cancel()
+            await asyncio.wait([self._correcting])
+        try:
+            if self.shutdown_on_close:
+                await self._close_objects(list(self.workers.values()))
+                self.workers.clear()
+                if self.scheduler is not None and self.shutdown_scheduler:
+                    await self._close_objects([self.scheduler])
+        finally:
+            await super()._close()
+            if self._restore_logs is not None:
+                self._restore_logs()
+                self._restore_logs = None
+
+    async def _close_objects(self, objects: list[Any]) -> None:
+        """Close them all together; what goes wrong is logged, the rest goes on."""
+        for outcome in await asyncio.gather(*(thing.close() for thing in objects), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                logger.warning("A part of cluster %s did not close in order: %r", self.name, outcome)
+
+    @property
+    def scheduler_address(self) -> str:
+        if self.scheduler is None:
+            return "<Not Connected>"
+        if self.status is Status.closed:
+            return "<Not Connected>" if self.shutdown_scheduler else str(self.scheduler.address)
+        return str(getattr(self.scheduler, "external_address", None) or self.scheduler.address)
+
+    # ------------------------------------------------------------ what runs and what should
+
+    async def _correct_state(self) -> None:
+        """Start what is specified and does not run; end what runs and is not specified. One at a time.
+
+        Raises
+        ------
+        Exception
+            The first error of a worker that could not start, when all others have been dealt with.
+        """
+        if self.status is not Status.running:
+            return
+        if self._correcting is not None and not self._correcting.done():
+            await asyncio.wait([self._correcting])  # the specification may have changed since it looked
+        if self._correcting is None or self._correcting.done():
+            self._correcting = asyncio.create_task(self._correct_now())
+        await asyncio.shield(self._correcting)
+
+    async def _correct_now(self) -> None:
+        surplus = [name for name in self.workers if name not in self.worker_spec]
+        if surplus:
+            await self._end_workers(surplus)
+        missing = [name for name in self.worker_spec if name not in self.workers]
+        started = [self._make_worker(name) for name in missing]
+        outcomes = await asyncio.gather(*(_await(worker) for worker in started), return_exceptions=True)
+        failure: BaseException | None = None
+        for name, worker, outcome in zip(missing, started, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                failure = failure or outcome
+                self.worker_spec.pop(name, None)
+                with contextlib.suppress(Exception):  # it never ran
+                    await worker.close()
+            else:
+                self.workers[name] = worker
+                self._created.add(worker)
+                self._log(f"started worker {name}")
+        if failure is not None:
+            raise failure
+
+    def _make_worker(self, name: Any) -> Any:
+        spec = self.worker_spec[name]
+        options = {"name": name, **spec.get("options", {})}
+        worker = _class(spec["cls"])(self._address_for_workers(), **options)
+        if hasattr(worker, "_cluster") or isinstance(worker, ProcessInterface):
+            worker._cluster = weakref.ref(self)
+        return worker
+
+    def _address_for_workers(self) -> str:
+        return str(getattr(self.scheduler, "contact_address", None) or self.scheduler.address)
+
+    async def _end_workers(self, names: list[Any]) -> None:
+        """Have the scheduler move their data to others, then close them."""
+        known = [w for name in names for w in self._names_of(name)]
+        try:
+            await self.scheduler_comm.retire_workers(names=known, remove=True, close_workers=True)
+        except OSError as error:
+            logger.warning("Cluster %s: workers close without the scheduler's help: %s", self.name, error)
+        objects = [self.workers.pop(name) for name in names if name in self.workers]
+        await self._close_objects(objects)
+        for name in names:
+            self._log(f"ended worker {name}")
+
+    def _names_of(self, name: Any) -> list[Any]:
+        """Names the scheduler knows for one entry of the specification."""
+        group = (self.worker_spec.get(name) or self.new_spec or {}).get("group")
+        return [f"{name}{suffix}" for suffix in group] if group else [name]
+
+    async def _look_at_workers(self) -> None:
+        await super()._look_at_workers()
+        self._notice_lost_workers()
+
+    def _notice_lost_workers(self) -> None:
+        """Objects whose process has ended, or whose workers the scheduler has missed for long, are made anew."""
+        if self.status is not Status.running:
+            return
+        observed = {str(name) for name in self.observed}
+        now = time.monotonic()
+        lost = []
+        for name, worker in self.workers.items():
+            if getattr(worker, "status", None) in (Status.closed, Status.failed, Status.closing):
+                lost.append(name)
+            elif any(str(w) in observed for w in self._names_of(name)):
+                self._missing_since.pop(name, None)
+            elif name in self.worker_spec and isinstance(worker, ProcessInterface):
+                if now - self._missing_since.setdefault(name, now) > self._lost_worker_timeout:
+                    lost.append(name)
+        for name in lost:
+            self._missing_since.pop(name, None)
+            worker = self.workers.pop(name)
+            self._log(f"worker {name} is gone")
+            if isinstance(worker, ProcessInterface):
+                self._background(worker.close())
+                self._background(self._correct_state())  # a job that was lost is asked for again
+            else:
+                self.worker_spec.pop(name, None)  # a nanny has given up, or somebody ended the worker
+
+    def _background(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        _tasks.add(task)
+        task.add_done_callback(_done)
+
+    # ------------------------------------------------------------ scaling
+
+    def scale(self, n: int = 0, memory: int | str | None = None, cores: int | None = None) -> Any:
+        """Have ``n`` workers, or so many that they have this much memory (bytes or text) and so many cores.
+
+        Returns at once; see :meth:`wait_for_workers`.
+        """
+        if memory is not None:
+            n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
+        if cores is not None:
+            n = max(n, math.ceil(cores / self._threads_per_worker()))
+        if n < 0:
+            raise ValueError(f"cannot have {n} workers")
+        if len(self.worker_spec) > n:
+            unstarted = [name for name in self.worker_spec if name not in self.workers]
+            while len(self.worker_spec) > n and unstarted:
+                del self.worker_spec[unstarted.pop()]
+        while len(self.worker_spec) > n:
+            self.worker_spec.popitem()
+        if self.status not in (Status.closing, Status.closed):
+            while len(self.worker_spec) < n:
+                self.worker_spec.update(self.new_worker_spec())
+        self.loop.add_callback(self._correct_and_log)
+        if self.asynchronous:
+            return NoOpAwaitable()
+        return None
+
+    async def _correct_and_log(self) -> None:
+        try:
+            await self._correct_state()
+        except Exception as error:
+            logger.error("Cluster %s could not start a worker: %s", self.name, error)
+            self._log(f"a worker could not start: {error}")
+
+    async def scale_up(self, n: int = 0, memory: Any = None, cores: Any = None) -> None:
+        """As :meth:`scale`, and wait until the workers run."""
+        self.scale(n, memory=memory, cores=cores)
+        await self._correct_state()
+
+    async def scale_down(self, workers: Iterable[Any]) -> None:
+        """End these workers, given by name."""
+        wanted = {str(name) for name in workers}
+        for name in list(self.worker_spec):
+            if str(name) in wanted or any(str(w) in wanted for w in self._names_of(name)):
+                del self.worker_spec[name]
+        await self._correct_state()
+
+    def _new_worker_name(self, worker_number: int) -> Any:
+        """Name of a new worker."""
+        return worker_number
+
+    def new_worker_spec(self) -> dict[Any, dict[str, Any]]:
+        """Name and specification of a worker to be added."""
+        if self.new_spec is None:
+            raise ValueError("this cluster has no specification for further workers; give `worker=`")
+        name = self._new_worker_name(self._i)
+        while name in self.worker_spec:
+            self._i += 1
+            name = self._new_worker_name(self._i)
+        return {name: self.new_spec}
+
+    def _threads_per_worker(self) -> int:
+        spec = self._template("cores")
+        for name in ("nthreads", "ncores", "threads", "cores"):
+            if spec["options"].get(name):
+                return int(spec["options"][name])
+        raise ValueError(
+            "cannot scale by cores: the specification of workers does not say how many they have"
+        )
+
+    def _memory_per_worker(self) -> int:
+        spec = self._template("memory")
+        for name in ("memory_limit", "memory"):
+            if spec["options"].get(name):
+                return int(parse_bytes(spec["options"][name]))
+        raise ValueError(
+            "cannot scale by memory: the specification of workers does not say how much they have"
+        )
+
+    def _template(self, what: str) -> dict[str, Any]:
+        spec = self.new_spec or next(iter(self.worker_spec.values()), None)
+        if spec is None:
+            raise ValueError(f"cannot scale by {what}: there is no specification of workers")
+        return {"options": {}, **spec}
+
+    @property
+    def plan(self) -> set[Any]:
+        return {w for name in self.worker_spec for w in self._names_of(name)}
+
+    @property
+    def requested(self) -> set[Any]:
+        return {w for name in self.workers for w in self._names_of(name)}
+
+    @classmethod
+    def from_name(cls, name: str) -> Any:
+        """Connect to a cluster that runs already. Subclasses that can do so override this."""
+        raise NotImplementedError(f"{cls.__name__} cannot find running clusters by name")
+
+
+_tasks: set[asyncio.Future[Any]] = set()
+
+
+def _done(task: asyncio.Future[Any]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("A cluster could not be kept as specified: %s", task.exception())
+
+
+def _class(cls: Any) -> Any:
+    return import_term(cls) if isinstance(cls, str) else cls
+
+
+async def _await(thing: Any) -> Any:
+    return await thing if isawaitable(thing) or hasattr(thing, "__await__") else thing
