@@ -6,25 +6,19 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Iterable
+from typing import Any
 
 from distributed.exceptions import RemoteError
-from distributed.protocol.messages import CancelKeys, CloseWorker, Key, Payload, RetryKeys
-from distributed.protocol.payload import pack, unpack
-
-if TYPE_CHECKING:
-    from distributed.core.pool import ConnectionPool
-    from distributed.scheduler.state import SchedulerState, WorkerState
+from distributed.protocol.messages import CancelKeys, CloseWorker, Key, RetryKeys
+from distributed.protocol.payload import Payload, pack, unpack
+from distributed.scheduler.queries import Queries, worker_identity
 
 logger = logging.getLogger("distributed.scheduler")
 
 
-class Control:
+class Control(Queries):
     """Mixed into :class:`~distributed.scheduler.server.Scheduler`."""
-
-    state: SchedulerState
-    pool: ConnectionPool
 
     def control_handlers(self) -> dict[str, Any]:
         return {
@@ -50,15 +44,15 @@ class Control:
         Returns
         -------
         list of [address, answer]
-            An answer is ``{"status": "OK", "result": ...}`` or ``{"status": "error", "text", "exception", "traceback"}``;
-            with ``on_error="ignore"`` only the first kind.
+            An answer is ``{"status": "OK", "result": ...}`` or, unless ``on_error="ignore"``,
+            ``{"status": "error", "text": ..., "exception": ..., "traceback": ...}``.
         """
         chosen = self.select_workers(workers)
-        targets = [ws.extra.get("nanny") if nanny else ws.address for ws in chosen]
-        answers = await asyncio.gather(
-            *(self._answer(target, op, kwargs or {}) for target in targets if target is not None)
-        )
-        pairs = [[target, answer] for target, answer in zip([t for t in targets if t], answers, strict=True)]
+        targets = [
+            ws.extra["nanny"] if nanny else ws.address for ws in chosen if ws.extra.get("nanny") or not nanny
+        ]
+        answers = await asyncio.gather(*(self._answer(target, op, kwargs or {}) for target in targets))
+        pairs: list[list[Any]] = [[target, answer] for target, answer in zip(targets, answers, strict=True)]
         return [pair for pair in pairs if on_error != "ignore" or pair[1]["status"] == "OK"]
 
     async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +91,7 @@ class Control:
         result = func(*call_args, **call_kwargs)
         if inspect.isawaitable(result):
             if not wait:
-                self.spawn(result)
+                self.spawn(_awaiting(result))
                 return None
             result = await result
         self.schedule_flush()
@@ -128,8 +122,6 @@ class Control:
         dict
             Address to identity of the workers that were retired.
         """
-        from distributed.scheduler.queries import worker_identity
-
         if workers is None and names is None:
             chosen = self.select_workers(self.workers_to_close(**kwargs))
         else:
@@ -197,28 +189,9 @@ class Control:
                 )
             await self.wait_for_workers_changed(left)
 
-    # ------------------------------------------------------------ what the server provides
 
-    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
-        raise NotImplementedError
-
-    def workers_to_close(self, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError
-
-    def schedule_flush(self) -> None:
-        raise NotImplementedError
-
-    def send_to_peer(self, peer: str, message: Any) -> None:
-        raise NotImplementedError
-
-    def spawn(self, coroutine: Any) -> Any:
-        raise NotImplementedError
-
-    async def wait_for_workers_changed(self, timeout: float) -> None:
-        raise NotImplementedError
-
-    async def wait_until_retired(self, address: str) -> None:
-        raise NotImplementedError
+async def _awaiting(awaitable: Awaitable[Any]) -> None:
+    await awaitable
 
 
 def _wants(func: Any, parameter: str) -> bool:

@@ -12,18 +12,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed.exceptions import CommClosedError, ConnectError, RemoteError
-from distributed.protocol.messages import Key, Payload
+from distributed.protocol.messages import Key
+from distributed.protocol.payload import Payload
+from distributed.scheduler.base import SchedulerBase
 
 if TYPE_CHECKING:
-    from distributed.core.pool import ConnectionPool
-    from distributed.scheduler.state import SchedulerState, WorkerState
+    from distributed.scheduler.state import WorkerState
 
 
-class DataOperations:
+class DataOperations(SchedulerBase):
     """``gather``, ``scatter``, ``add_data``; mixed into :class:`~distributed.scheduler.server.Scheduler`."""
-
-    state: SchedulerState
-    pool: ConnectionPool
 
     def data_handlers(self) -> dict[str, Any]:
         return {"gather": self.gather, "scatter": self.scatter, "add_data": self.add_data}
@@ -34,8 +32,8 @@ class DataOperations:
         Returns
         -------
         dict
-            ``{"status": "OK", "data": [[key, payload], ...]}``, or ``{"status": "error", "keys": [...]}`` with those that
-            no worker delivered: they are being computed again, or gone.
+            ``{"status": "OK", "data": [[key, payload], ...]}``, or ``{"status": "error", "keys": [...]}`` with
+            those that no worker delivered: they are being computed again, or gone.
         """
         data: list[Any] = []
         missing = list(keys)
@@ -124,15 +122,6 @@ class DataOperations:
         """``data`` ([[key, nbytes, type], ...]) was put into a worker's memory; ``client`` holds futures on it."""
         self.state.add_data(worker, client, [tuple(entry) for entry in data], time.monotonic())
         self.schedule_flush()
-
-    def schedule_flush(self) -> None:
-        raise NotImplementedError
-
-    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
-        raise NotImplementedError
-
-    async def wait_for_workers_changed(self, timeout: float) -> None:
-        raise NotImplementedError
 
     async def _receivers(self, workers: Iterable[str] | None, timeout: float | None) -> list[WorkerState]:
         deadline = time.monotonic() + (5.0 if timeout is None else timeout)

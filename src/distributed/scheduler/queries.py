@@ -6,22 +6,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed.protocol.messages import Key
+from distributed.scheduler.base import SchedulerBase
 
 if TYPE_CHECKING:
-    from distributed.scheduler.state import SchedulerState, WorkerState
+    from distributed.scheduler.state import WorkerState
 
 #: A mapping by key, as it travels: keys need not be strings, which keys of a MessagePack map must be here.
 Pairs = list[list[Any]]
 
 
-class Queries:
+class Queries(SchedulerBase):
     """What may be asked of a scheduler; mixed into :class:`~distributed.scheduler.server.Scheduler`."""
-
-    state: SchedulerState
-    id: str
-    address: str
-    time_started: float
-    services: dict[str, Any]
 
     def query_handlers(self) -> dict[str, Any]:
         return {
@@ -140,7 +135,8 @@ class Queries:
         Parameters
         ----------
         n : int, optional
-            How many to close. Default: as many as are idle while the others can hold ``memory_ratio`` (2) times the data.
+            How many to close. Default: as many as are idle while the others can hold ``memory_ratio`` (2) times
+            the data.
         minimum, target : int, optional
             Leave at least so many; close down to so many.
         attribute : str
@@ -169,13 +165,6 @@ class Queries:
                     break
                 chosen.append(ws)
         return [getattr(ws, attribute) for ws in chosen]
-
-    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
-        """Records of the workers with these addresses or names; all if None; unknown ones are left out."""
-        if workers is None:
-            return list(self.state.workers.values())
-        wanted = {str(worker) for worker in ([workers] if isinstance(workers, str) else workers)}
-        return [ws for ws in self.state.workers.values() if ws.address in wanted or str(ws.name) in wanted]
 
 
 def worker_identity(ws: WorkerState) -> dict[str, Any]:

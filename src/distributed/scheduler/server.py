@@ -1,7 +1,6 @@
 """The scheduler's shell: connections, the clock, the listener; every decision is the state machine's.
 
-One turn of the loop: whatever workers and clients said is handed to the machine, message by message; at the turn's end one
-:meth:`Scheduler.flush` asks it what is to be said, and writes one frame a peer.
+Here peers come and go and time passes; what they may ask for is in :mod:`queries`, :mod:`data` and :mod:`control`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ from typing import Any
 
 from distributed import config
 from distributed.comm.addressing import get_address_host
-from distributed.core import Connection, Server, Status
+from distributed.core import Connection, Status
 from distributed.core.listening import listen_addresses, listen_at_first
-from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import Key, Message
 from distributed.scheduler.control import Control
 from distributed.scheduler.data import DataOperations
-from distributed.scheduler.queries import Queries
 from distributed.scheduler.state import (
     ClientState,
     SchedulerState,
@@ -38,7 +35,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(Queries, DataOperations, Control, Server):
+class Scheduler(DataOperations, Control):
     """The scheduler of a network.
 
     Parameters
@@ -104,38 +101,33 @@ class Scheduler(Queries, DataOperations, Control, Server):
             bandwidth=float(config.get("distributed.scheduler.bandwidth")),
         )
         # A random first number: a late answer to the scheduler that was here before matches nothing.
-        self.state = SchedulerState(self.settings, first_seq=random.SystemRandom().randrange(1 << 31))
-        self.validate = _first(validate, config.get("distributed.scheduler.validate"))
+        state = SchedulerState(self.settings, first_seq=random.SystemRandom().randrange(1 << 31))
+        super().__init__(
+            state,
+            validate=_first(validate, config.get("distributed.scheduler.validate")),
+            blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
+            security=security,
+        )
+        self.handlers.update(
+            {
+                "register_client": self.register_client,
+                "register_worker": self.register_worker,
+                **self.query_handlers(),
+                **self.data_handlers(),
+                **self.control_handlers(),
+            }
+        )
         self.idle_timeout = _seconds(idle_timeout, "distributed.scheduler.idle-timeout", 0.0)
         self.scheduler_file = scheduler_file
-        self.services: dict[str, Any] = {}
         self.extensions: dict[str, Any] = {}
         self.plugins: dict[str, Any] = {}
-        self.time_started = time.time()
         self._host = host
         self._port = port
         self._interface = interface
         self._protocol = protocol
         self._contact_address = contact_address
-        self._streams: dict[str, Connection] = {}
-        self._flush_scheduled = False
         self._tick_handle: asyncio.TimerHandle | None = None
         self._idle_since = time.monotonic()
-        self._workers_changed = asyncio.Event()
-        self._retired: dict[str, asyncio.Event] = {}
-        handlers = {
-            "register_client": self.register_client,
-            "register_worker": self.register_worker,
-            **self.query_handlers(),
-            **self.data_handlers(),
-            **self.control_handlers(),
-        }
-        super().__init__(
-            handlers,
-            blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
-            security=security,
-            unpickle=False,
-        )
 
     # ------------------------------------------------------------ life
 
@@ -168,7 +160,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
     def register_client(self, comm: Connection, client: str, versions: Any = None) -> dict[str, Any]:
         """Make this connection the stream of a client."""
         self.state.add_client(client, time.monotonic())
-        handle, begin = self.state.handle_client, self._begin_turn
+        handle, begin = self.state.handle_client, self.begin_turn
 
         def on_stream(messages: list[Message]) -> None:
             now = begin()
@@ -233,7 +225,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
         )
         if status != "running":
             self.state.set_worker_status(address, status, now)
-        handle, begin = self.state.handle_worker, self._begin_turn
+        handle, begin = self.state.handle_worker, self.begin_turn
 
         def on_stream(messages: list[Message]) -> None:
             now = begin()
@@ -241,7 +233,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
                 handle(address, message, now)
 
         self._bind(comm, address, on_stream, self._worker_closed)
-        self._note_workers_changed()
+        self.note_workers_changed()
         logger.info("Worker %s registered with %s threads", address, nthreads)
         return {
             "status": "OK",
@@ -275,65 +267,11 @@ class Scheduler(Queries, DataOperations, Control, Server):
                 logger.warning("Worker %s is gone: its connection was lost", address)
                 self.state.remove_worker(address, time.monotonic(), reason="its connection was lost")
                 self.schedule_flush()
-            self._note_workers_changed()
+            self.note_workers_changed()
 
     def _heartbeat_interval(self) -> float:
         """Seconds between two heartbeats of a worker: longer in large networks."""
         return min(5.0, max(0.5, len(self.state.workers) / 200))
-
-    def _note_workers_changed(self) -> None:
-        self._workers_changed.set()
-        self._workers_changed = asyncio.Event()
-
-    async def wait_for_workers_changed(self, timeout: float) -> None:
-        """Until a worker comes or goes, or ``timeout`` seconds have passed."""
-        try:
-            await asyncio.wait_for(self._workers_changed.wait(), timeout)
-        except TimeoutError:
-            return
-
-    async def wait_until_retired(self, address: str) -> None:
-        """Until a worker that is being retired has nothing left that only it has, or is gone."""
-        if address in self.state.workers and address not in self.state.retired:
-            await self._retired.setdefault(address, asyncio.Event()).wait()
-
-    # ------------------------------------------------------------ turns
-
-    def _begin_turn(self) -> float:
-        if not self._flush_scheduled:
-            self.schedule_flush()
-        return time.monotonic()
-
-    def schedule_flush(self) -> None:
-        """Call :meth:`flush` at the end of this turn of the loop."""
-        if not self._flush_scheduled and self.loop is not None:
-            self._flush_scheduled = True
-            self.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Say everything that is to be said, one frame a peer."""
-        self._flush_scheduled = False
-        state = self.state
-        for peer, messages in state.drain(time.monotonic()):
-            stream = self._streams.get(peer)
-            if stream is None:
-                continue
-            try:
-                stream.send_all(messages)
-            except CommClosedError:
-                logger.debug("%s is gone; its on_close comes next", peer)
-        if self.validate:
-            state.validate()
-        if self._retired:
-            for address in [a for a in self._retired if a in state.retired or a not in state.workers]:
-                self._retired.pop(address).set()
-
-    def send_to_peer(self, peer: str, message: Message) -> None:
-        """One message of the shell's own to a worker or client, behind what the machine has to say."""
-        self.flush()
-        stream = self._streams.get(peer)
-        if stream is not None and not stream.closed:
-            stream.send(message)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -345,7 +283,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
             state.remove_worker(address, now, reason=f"it was silent for more than {ttl} s")
             if stream is not None:
                 stream.abort()
-            self._note_workers_changed()
+            self.note_workers_changed()
         if state.outbox:
             self.flush()
         if state.tasks or not self.idle_timeout:
@@ -354,7 +292,7 @@ class Scheduler(Queries, DataOperations, Control, Server):
             logger.info("Idle for %s s: closing", self.idle_timeout)
             self.spawn(self.close(reason="idle-timeout"))
             return
-        self._tick_handle = self.loop.call_later(TICK, self._tick)
+        self._tick_handle = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     # ------------------------------------------------------------ what programs read
 

@@ -29,9 +29,29 @@ def add_client(s: Index, name: str) -> ClientState:
     cs = s.clients.get(name)
     if cs is None:
         cs = s.clients[name] = ClientState(name, s.now)
+    else:
+        cs.unconfirmed = dict(cs.wants_what)
+        cs.confirm_until = s.now + s.settings.client_grace
     cs.disconnected_at = None
     cs.last_seen = s.now
     return cs
+
+
+def expire_clients(s: Index) -> None:
+    """Clients that stayed away for too long, and what those that came back did not ask for again."""
+    for cs in list(s.clients.values()):
+        if cs.disconnected_at is not None:
+            if s.now - cs.disconnected_at > s.settings.client_grace:
+                remove_client(s, cs.name)
+        elif cs.unconfirmed and s.now > cs.confirm_until:
+            stale, cs.unconfirmed = list(cs.unconfirmed), {}
+            for ts in stale:
+                unwant(ts, cs)
+            for ts in reversed(stale):
+                lifecycle.release(s, ts)
+    while s.provisional and s.provisional[0][0] < s.now:
+        for ts in reversed(s.provisional.popleft()[1]):
+            lifecycle.release(s, ts)
 
 
 def disconnected(s: Index, name: str) -> None:
@@ -91,7 +111,7 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
             want(s, ts, cs)
         if ts.state == "released":
             to_activate.append(ts)
-        elif not created:
+        elif not created and not (again and again[-1] is ts):
             report(s, ts, cs)
     spec.ntasks += ncreated
     function.ntasks += ncreated
@@ -191,12 +211,16 @@ def want(s: Index, ts: TaskState, cs: ClientState) -> None:
     if ts not in wants:
         wants[ts] = None
         ts.who_wants = (*ts.who_wants, cs) if ts.who_wants else cs.alone
+    elif cs.unconfirmed:
+        cs.unconfirmed.pop(ts, None)
 
 
 def unwant(ts: TaskState, cs: ClientState) -> None:
     """The client holds no future on this task any more."""
     if ts in cs.wants_what:
         del cs.wants_what[ts]
+        if cs.unconfirmed:
+            cs.unconfirmed.pop(ts, None)
         ts.who_wants = (
             () if ts.who_wants is cs.alone else tuple(other for other in ts.who_wants if other is not cs)
         )
@@ -233,7 +257,7 @@ def _complete(ts: TaskState, spec: TaskSpec, args: Payload, dependencies: tuple[
 
 def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple[TaskState, ...] | None:
     """The records of a new task's dependencies; None, and the client is told, when one is unknown."""
-    dependencies = {}
+    dependencies: dict[TaskState, None] = {}
     tasks = s.tasks
     for dep_key in keys:
         dep = tasks.get(dep_key)

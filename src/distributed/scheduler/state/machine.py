@@ -70,7 +70,7 @@ class SchedulerState(Index):
         holding: Iterable[tuple[Key, int, str]] = (),
         running: Iterable[tuple[Key, int]] = (),
     ) -> WorkerState:
-        """A worker registers. ``holding`` lists (key, nbytes, type) in its memory, ``running`` (key, seq) it executes."""
+        """A worker registers. It holds (key, nbytes, type) of ``holding``, it executes (key, seq) of ``running``."""
         self.begin(address, "add-worker", now)
         ws = WorkerState(
             address,
@@ -111,10 +111,9 @@ class SchedulerState(Index):
     def tick(self, now: float) -> list[str]:
         """Time passed. Returns addresses of workers that have been silent for too long."""
         self.begin("", "tick", now)
-        for cs in list(self.clients.values()):
-            if cs.disconnected_at is not None and now - cs.disconnected_at > self.settings.client_grace:
-                client_events.remove_client(self, cs.name)
+        client_events.expire_clients(self)
         worker_events.expire_unclaimed(self)
+        retirement.check_all(self)
         placement.balance(self)
         return [ws.address for ws in self.workers.values() if now - ws.last_seen > self.settings.worker_ttl]
 
@@ -125,6 +124,11 @@ class SchedulerState(Index):
             placement.fill(self)
         return self.outbox.drain()
 
-    def validate(self) -> None:
-        """Check every invariant of the records; raises AssertionError. Slow: for tests."""
+    def validate(self, *, drained: bool = False) -> None:
+        """Check every invariant of the records; ``drained``: those too that hold right after :meth:`drain`.
+
+        Slow, for tests. Raises AssertionError.
+        """
         validation.validate(self)
+        if drained:
+            validation.validate_drained(self)

@@ -2,8 +2,8 @@
 
 A runnable task waits in a queue at the scheduler as long as it can, because there it can still go anywhere: the common
 queue when any worker is as good as another, the backlog of one worker when its data (or the user) prefers that one.
-A worker is given tasks by *time*: until it is expected to be busy for ``settings.prefetch`` seconds a thread, and always
-one spare task a thread, so that it never waits for the scheduler.
+A worker is given tasks by *time*: until it is expected to be busy for ``settings.prefetch`` seconds a thread, and
+always one spare task a thread, so that it never waits for the scheduler.
 
 An idle worker takes from the common queue, then from the backlogs of others, which costs nothing, for these tasks
 never left; only then are unstarted tasks stolen back from a worker that has too many.
@@ -167,18 +167,22 @@ def fill(s: Index) -> None:
                 if has_idle_thread(ws):
                     served.append(ws)
         idle = served
-    nopen = len(s.open)
-    for ws in list(s.open):
-        share = -(-len(s.queue) // nopen) + len(ws.backlog)
-        nopen -= 1
-        while share > 0 and has_room(s, ws):
-            ts = next_task(s, ws)
-            if ts is None:
-                break
-            give(s, ts, ws, batch)
-            share -= 1
-        if not has_room(s, ws):
-            s.open.pop(ws, None)
+    given = True
+    while given and s.open:  # again, for a worker may take less than its share
+        given = False
+        nopen = len(s.open)
+        for ws in list(s.open):
+            share = -(-len(s.queue) // nopen) + len(ws.backlog)
+            nopen -= 1
+            while share > 0 and has_room(s, ws):
+                ts = next_task(s, ws)
+                if ts is None:
+                    break
+                give(s, ts, ws, batch)
+                given = True
+                share -= 1
+            if not has_room(s, ws):
+                s.open.pop(ws, None)
     for ws in [ws for ws in s.backlogged if not ws.backlog]:
         del s.backlogged[ws]
 
@@ -210,12 +214,14 @@ def _from_others(s: Index, ws: WorkerState) -> TaskState | None:
     victim = max(s.backlogged, key=lambda other: other.backlog.seconds)
     if victim is ws:
         return None
+    # What it is expected to need, and longer if it has been at it for longer than anything was expected to take.
+    busy = (victim.occupancy + victim.backlog.seconds) / victim.nthreads + s.now - victim.last_completion
     for ts, _ in zip(victim.backlog, range(MAX_TRIES), strict=False):
         spec = ts.spec
         assert spec is not None
         if spec.restricted and ws not in candidates(s, spec):
             continue
-        if fetch_time(s, ts, ws) < (victim.occupancy + victim.backlog.seconds) / victim.nthreads:
+        if fetch_time(s, ts, ws) < busy:
             victim.backlog.discard(ts)
             return ts
     return None
@@ -282,6 +288,25 @@ def _add_dependencies(s: Index, ts: TaskState, ws: WorkerState, message: RunTask
             message.holders.append((dep.key, dep.nbytes, [holder.address for holder in holders]))
 
 
+def stop_giving(s: Index, ws: WorkerState) -> None:
+    """A worker does not start tasks any more: what it has not started goes elsewhere."""
+    requeue_backlog(s, ws)
+    update_open(s, ws)
+    keys = [ts.key for ts in ws.processing if ts not in ws.long_running]
+    if keys:
+        ws.steal_asked = True
+        s.outbox.steal(ws.address, keys)
+
+
+def reconsider_unrunnable(s: Index) -> None:
+    """The workers that may take tasks are others now: some tasks may find one at last."""
+    for ts in list(s.unrunnable):
+        assert ts.spec is not None
+        if candidates(s, ts.spec):
+            del s.unrunnable[ts]
+            make_runnable(s, ts)
+
+
 def requeue_backlog(s: Index, ws: WorkerState) -> None:
     """A worker stops taking tasks: place what was queued for it anew."""
     s.backlogged.pop(ws, None)
@@ -306,10 +331,9 @@ def replace_queued(s: Index, ts: TaskState) -> None:
 def balance(s: Index) -> None:
     """Ask workers that have more than they can do at once to give unstarted tasks back, for those that are idle."""
     if s.queue or s.backlogged:
-        return
-    idle = sum(
-        ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in s.open if ws.status == "running"
-    )
+        fill(s)
+    takers = [ws for ws in s.open if has_idle_thread(ws)]
+    idle = sum(ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in takers)
     if idle <= 0:
         return
     for victim in s.workers.values():
@@ -317,7 +341,7 @@ def balance(s: Index) -> None:
         stalled = s.now - victim.last_completion > s.settings.prefetch
         if spare <= 0 or victim.steal_asked or not (stalled or victim.occupancy > 2 * s.settings.prefetch):
             continue
-        keys = _stealable(s, victim, min(idle, spare) if spare <= idle else max(idle, spare // 2))
+        keys = _stealable(s, victim, takers, spare if spare <= idle else max(idle, spare // 2))
         if keys:
             victim.steal_asked = True
             s.outbox.steal(victim.address, keys)
@@ -326,8 +350,8 @@ def balance(s: Index) -> None:
                 return
 
 
-def _stealable(s: Index, victim: WorkerState, count: int) -> list[Key]:
-    """Keys of the tasks that were given last and may run elsewhere."""
+def _stealable(s: Index, victim: WorkerState, takers: list[WorkerState], count: int) -> list[Key]:
+    """Keys of the tasks that were given last and may run on one of the takers."""
     keys: list[Key] = []
     for ts in reversed(victim.processing):
         if len(keys) == count:
@@ -335,8 +359,8 @@ def _stealable(s: Index, victim: WorkerState, count: int) -> list[Key]:
         spec = ts.spec
         if ts in victim.long_running or spec is None:
             continue
-        if spec.restricted and not any(ws is not victim and ws in s.open for ws in candidates(s, spec)):
-            continue
-        if any(fetch_time(s, ts, ws) < max(spec.prefix.expected, s.settings.prefetch) for ws in s.open):
+        able = candidates(s, spec) if spec.restricted else takers
+        limit = max(spec.prefix.expected, s.settings.prefetch)
+        if any((able is takers or ws in able) and fetch_time(s, ts, ws) < limit for ws in takers):
             keys.append(ts.key)
     return keys

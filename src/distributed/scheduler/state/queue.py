@@ -32,7 +32,8 @@ class TaskQueue:
 
     def push(self, ts: TaskState) -> None:
         spec = ts.spec
-        assert spec is not None and ts.queue is None
+        assert spec is not None
+        assert ts.queue is None
         ts.queue = self
         self._n += 1
         self.seconds += spec.prefix.expected

@@ -289,7 +289,7 @@ class WorkerState:
         self.nbytes = 0
         self.backlog = TaskQueue()
         self.steal_asked = False
-        self.retire_pending: dict[TaskState, None] | None = None
+        self.retire_pending: dict[TaskState, WorkerState] | None = None
 
     def __repr__(self) -> str:
         return f"<WorkerState {self.address} {self.status} has {len(self.has_what)} processing {len(self.processing)}>"
@@ -312,9 +312,25 @@ class WorkerState:
 
 
 class ClientState:
-    """One client. ``disconnected_at`` is None while it is there, else the time its connection was lost."""
+    """One client.
 
-    __slots__ = ("alone", "disconnected_at", "last_seen", "name", "wants_what")
+    Attributes
+    ----------
+    disconnected_at : float or None
+        None while it is there, else the time its connection was lost.
+    unconfirmed : dict of TaskState
+        What it wanted before it came back and has not asked for again: what it released meanwhile nobody told us.
+    """
+
+    __slots__ = (
+        "alone",
+        "confirm_until",
+        "disconnected_at",
+        "last_seen",
+        "name",
+        "unconfirmed",
+        "wants_what",
+    )
 
     def __init__(self, name: str, now: float = 0.0) -> None:
         self.name = name
@@ -322,6 +338,8 @@ class ClientState:
         self.alone = (self,)
         self.last_seen = now
         self.disconnected_at: float | None = None
+        self.unconfirmed: dict[TaskState, None] = {}
+        self.confirm_until = 0.0
 
     def __repr__(self) -> str:
         return f"<ClientState {self.name} wants {len(self.wants_what)}>"

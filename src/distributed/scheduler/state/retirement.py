@@ -13,11 +13,11 @@ def begin(s: Index, ws: WorkerState) -> None:
     if ws.retire_pending is not None:
         return
     ws.status = "closing_gracefully"
+    ws.retire_pending = {}
     s.workers_version += 1
+    s.outbox.send(ws.address, SetWorkerStatus("closing_gracefully"))  # it gives back what it has not started
     placement.requeue_backlog(s, ws)
     placement.update_open(s, ws)
-    s.outbox.send(ws.address, SetWorkerStatus("closing_gracefully"))
-    ws.retire_pending = {}
     check(s, ws)
 
 
@@ -29,21 +29,25 @@ def check_all(s: Index) -> None:
 
 
 def check(s: Index, ws: WorkerState) -> None:
-    """Ask for the copies that are still missing; note the worker as retired when there is nothing left to do."""
+    """Ask for the copies that are still missing; note the worker as retired when there is nothing left to do.
+
+    Where no other worker can take the copies there is nothing to wait for: what is lost is computed again.
+    """
     pending = ws.retire_pending
     assert pending is not None
-    for ts in [ts for ts in pending if len(ts.who_has) != 1 or ts.who_has[0] is not ws]:
-        del pending[ts]
+    for ts, target in list(pending.items()):
+        if len(ts.who_has) != 1 or ts.who_has[0] is not ws or s.workers.get(target.address) is not target:
+            del pending[ts]
     receivers = [other for other in s.workers.values() if other.status == "running"]
     wanted: dict[WorkerState, list[TaskState]] = {}
+    promised: dict[WorkerState, int] = {}
     if receivers:
         for ts in ws.has_what:
             if len(ts.who_has) == 1 and ts not in pending:
-                pending[ts] = None
-                target = min(
-                    receivers, key=lambda other: other.nbytes + sum(t.nbytes for t in wanted.get(other, ()))
-                )
+                target = min(receivers, key=lambda other: other.nbytes + promised.get(other, 0))
+                promised[target] = promised.get(target, 0) + ts.nbytes
                 wanted.setdefault(target, []).append(ts)
+                pending[ts] = target
     for target, tasks in wanted.items():
         s.outbox.send(target.address, AcquireReplicas([(ts.key, ts.nbytes, [ws.address]) for ts in tasks]))
     if not ws.processing and not pending and ws.address not in s.retired:

@@ -1,7 +1,7 @@
 """The scheduler's transition table: which state of a task may follow which, and why.
 
-The machine looks every change of state up here; validation, the diagram in the documentation and the coverage figure of the
-tests come from the same table.
+The machine looks every change of state up here; validation, the diagram in the documentation and the coverage
+figure of the tests come from the same table.
 """
 
 from __future__ import annotations
@@ -38,13 +38,11 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("no-worker", "waiting"): "a dependency was lost",
     ("no-worker", "memory"): "a worker that came back holds the result",
     ("no-worker", "processing"): "a worker that came back was already running it",
-    ("no-worker", "erred"): "a dependency was lost and cannot be computed again",
     ("no-worker", "released"): "nobody needs it any more",
     ("queued", "processing"): "a worker has room for it",
     ("queued", "no-worker"): "the last worker that may take it left",
     ("queued", "waiting"): "a dependency was lost",
     ("queued", "memory"): "a worker that was given up finished it all the same",
-    ("queued", "erred"): "a dependency was lost and cannot be computed again",
     ("queued", "released"): "nobody needs it any more",
     ("processing", "memory"): "a worker finished it",
     ("processing", "erred"): "it raised and has no retries left, or killed too many workers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distributed.scheduler.state import placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskState, WorkerState
 from distributed.scheduler.state.table import STATES
@@ -18,8 +19,14 @@ def validate(s: Index) -> None:
         _validate_worker(s, ws)
     for cs in s.clients.values():
         _validate_client(s, cs)
-    for key in s.unclaimed:
-        assert key not in s.tasks, key
+    for key, found in s.unclaimed.items():
+        assert key not in s.tasks or s.tasks[key].state in ("released", "erred"), key
+        assert found.held or found.running, key
+        for ws in (*found.held, *found.running):
+            assert s.workers.get(ws.address) is ws, (key, ws)
+    provisional = {ts for _, tasks in s.provisional for ts in tasks}
+    for ts in s.tasks.values():
+        assert ts.needed or ts.dependents or ts in provisional, f"{ts} should have been forgotten"
     assert set(s.unrunnable) == {ts for ts in s.tasks.values() if ts.state == "no-worker"}
     assert len(s.queue) == sum(ts.queue is s.queue for ts in s.tasks.values())
     for spec in s.specs.values():
@@ -31,7 +38,8 @@ def validate(s: Index) -> None:
 
 
 def _validate_task(s: Index, ts: TaskState) -> None:
-    assert ts.state in STATES and ts.state != "forgotten", ts
+    assert ts.state in STATES, ts
+    assert ts.state != "forgotten", ts
     for dep in ts.dependencies:
         assert s.tasks.get(dep.key) is dep, (ts, dep)
         assert ts in dep.dependents, (ts, dep)
@@ -60,8 +68,6 @@ def _validate_task(s: Index, ts: TaskState) -> None:
         assert ts.needed, ts
     else:
         assert ts.state == "erred" or not ts.needed, ts
-    if not ts.needed:
-        assert ts.dependents, f"{ts} should have been forgotten"
 
 
 def _validate_worker(s: Index, ws: WorkerState) -> None:
@@ -80,7 +86,23 @@ def _validate_worker(s: Index, ws: WorkerState) -> None:
         assert ws.status == "running", ws
 
 
+def validate_drained(s: Index) -> None:
+    """What holds when the turn is over: nobody who has room is left without work that is there."""
+    assert not s.outbox
+    for ws in s.workers.values():
+        assert (ws in s.open) == (ws.status == "running" and placement.has_room(s, ws)), ws
+        if ws in s.open:
+            for queue in (s.queue, ws.backlog):
+                ts = queue.peek()
+                assert ts is None or (ts.careful and not placement.has_idle_thread(ws)), (ws, ts)
+    for ws in s.backlogged:
+        assert s.workers.get(ws.address) is ws
+        assert ws.status == "running"
+
+
 def _validate_client(s: Index, cs: ClientState) -> None:
     for ts in cs.wants_what:
         assert cs in ts.who_wants, (cs, ts)
         assert s.tasks.get(ts.key) is ts, (cs, ts)
+    for ts in cs.unconfirmed:
+        assert ts in cs.wants_what, (cs, ts)

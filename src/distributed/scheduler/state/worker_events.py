@@ -58,6 +58,8 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     s.workers_version += 1
     ws.status = "closed"
     s.open.pop(ws, None)
+    if address in s.retired:
+        s.retired.remove(address)
     s.outbox.forget_peer(address)
     for function in s.functions.values():
         function.workers.pop(ws, None)

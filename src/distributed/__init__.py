@@ -1,0 +1,109 @@
+"""Run Python on many machines.
+
+>>> from distributed import Client  # doctest: +SKIP
+>>> with Client() as client:  # doctest: +SKIP
+...     client.gather(client.map(abs, [-1, -2]))
+[1, 2]
+
+Names are loaded when they are first used: ``import distributed`` itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed.client import (
+        CancelledError,
+        Client,
+        Future,
+        TimeoutError,
+        as_completed,
+        default_client,
+        fire_and_forget,
+        futures_of,
+        get_client,
+        wait,
+    )
+    from distributed.loops import sync
+
+_HOMES = {
+    "CancelledError": "client",
+    "Client": "client",
+    "CommClosedError": "exceptions",
+    "Future": "client",
+    "LocalCluster": "deploy.local",
+    "Nanny": "nanny",
+    "Reschedule": "exceptions",
+    "Scheduler": "scheduler",
+    "Security": "security",
+    "Status": "core.status",
+    "TimeoutError": "client",
+    "Worker": "worker",
+    "as_completed": "client",
+    "connect": "comm",
+    "default_client": "client",
+    "fire_and_forget": "client",
+    "futures_of": "client",
+    "get_client": "client",
+    "get_worker": "worker",
+    "rejoin": "worker",
+    "rpc": "core",
+    "secede": "worker",
+    "sync": "loops",
+    "wait": "client",
+}
+
+__all__ = [  # noqa: F822  (loaded on demand, see __getattr__)
+    "CancelledError",
+    "Client",
+    "CommClosedError",
+    "Future",
+    "LocalCluster",
+    "Nanny",
+    "Reschedule",
+    "Scheduler",
+    "Security",
+    "Status",
+    "TimeoutError",
+    "Worker",
+    "__version__",
+    "as_completed",
+    "connect",
+    "default_client",
+    "fire_and_forget",
+    "futures_of",
+    "get_client",
+    "get_worker",
+    "rejoin",
+    "rpc",
+    "secede",
+    "sync",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("distributed-network")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0.1.0"

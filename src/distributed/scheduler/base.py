@@ -1,0 +1,103 @@
+"""What every part of the scheduler's shell stands on: the state machine, the streams to its peers, the turns.
+
+One turn: whatever workers and clients said is handed to the machine, message by message; at the turn's end one
+:meth:`SchedulerBase.flush` asks it what is to be said, and writes one frame a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from distributed.core import Connection, Server
+from distributed.exceptions import CommClosedError
+from distributed.protocol.messages import Message
+from distributed.scheduler.state import SchedulerState, WorkerState
+
+logger = logging.getLogger("distributed.scheduler")
+
+
+class SchedulerBase(Server):
+    """The machine and its connections.
+
+    Parameters
+    ----------
+    state : SchedulerState
+    validate : bool
+        Check all invariants of the machine at the end of every turn. Slow.
+    **kwargs
+        As for :class:`~distributed.core.Server`.
+    """
+
+    def __init__(self, state: SchedulerState, *, validate: bool = False, **kwargs: Any) -> None:
+        super().__init__(unpickle=False, **kwargs)
+        self.state = state
+        self.validate = validate
+        self.services: dict[str, Any] = {}
+        self.time_started = time.time()
+        self._streams: dict[str, Connection] = {}
+        self._flush_scheduled = False
+        self._workers_changed = asyncio.Event()
+        self._retired: dict[str, asyncio.Event] = {}
+
+    def begin_turn(self) -> float:
+        if not self._flush_scheduled:
+            self.schedule_flush()
+        return time.monotonic()
+
+    def schedule_flush(self) -> None:
+        """Call :meth:`flush` at the end of this turn of the loop."""
+        if not self._flush_scheduled and self.loop is not None:
+            self._flush_scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Say everything that is to be said, one frame a peer."""
+        self._flush_scheduled = False
+        state = self.state
+        for peer, messages in state.drain(time.monotonic()):
+            stream = self._streams.get(peer)
+            if stream is None:
+                continue
+            try:
+                stream.send_all(messages)
+            except CommClosedError:
+                logger.debug("%s is gone; its on_close comes next", peer)
+        if self.validate:
+            state.validate()
+        if self._retired:
+            for address in [a for a in self._retired if a in state.retired or a not in state.workers]:
+                self._retired.pop(address).set()
+
+    def send_to_peer(self, peer: str, message: Message) -> None:
+        """One message of the shell's own to a worker or client, behind what the machine has to say."""
+        self.flush()
+        stream = self._streams.get(peer)
+        if stream is not None and not stream.closed:
+            stream.send(message)
+
+    def note_workers_changed(self) -> None:
+        self._workers_changed.set()
+        self._workers_changed = asyncio.Event()
+
+    async def wait_for_workers_changed(self, timeout: float) -> None:
+        """Until a worker comes or goes, or ``timeout`` seconds have passed."""
+        try:
+            await asyncio.wait_for(self._workers_changed.wait(), timeout)
+        except TimeoutError:
+            return
+
+    async def wait_until_retired(self, address: str) -> None:
+        """Until a worker that is being retired has nothing left that only it has, or is gone."""
+        if address in self.state.workers and address not in self.state.retired:
+            await self._retired.setdefault(address, asyncio.Event()).wait()
+
+    def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
+        """Records of the workers with these addresses or names; all if None; unknown ones are left out."""
+        if workers is None:
+            return list(self.state.workers.values())
+        wanted = {str(worker) for worker in ([workers] if isinstance(workers, str) else workers)}
+        return [ws for ws in self.state.workers.values() if ws.address in wanted or str(ws.name) in wanted]
