@@ -54,7 +54,7 @@ _HOMES = {
     "wait": "client",
 }
 
-__all__ = [  # noqa: F822  (loaded on demand, see __getattr__)
+__all__ = [
     "CancelledError",
     "Client",
     "CommClosedError",

@@ -1,0 +1,40 @@
+"""The client: futures, and the graph behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOMES = {
+    "Client": "client",
+    "CancelledError": "errors",
+    "FutureCancelledError": "errors",
+    "TimeoutError": "errors",
+    "Future": "future",
+    "futures_of": "future",
+    "as_completed": "completion",
+    "wait": "waiting",
+    "DoneAndNotDoneFutures": "waiting",
+    "ALL_COMPLETED": "waiting",
+    "FIRST_COMPLETED": "waiting",
+    "default_client": "current",
+    "get_client": "current",
+    "temp_default_client": "current",
+    "fire_and_forget": "keep",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,430 @@
+"""The user's entry to a network."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import uuid
+import weakref
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from distributed import config
+from distributed.client import current
+from distributed.client.future import Future, futures_of
+from distributed.client.gather import GatherMixin
+from distributed.client.graph import GraphMixin
+from distributed.client.ops import OperationsMixin, SchedulerProxy
+from distributed.client.scatter import ScatterMixin
+from distributed.client.session import Session
+from distributed.client.state.records import Call
+from distributed.client.submit import SubmitMixin
+from distributed.exceptions import CommClosedError
+from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
+
+_all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin, SyncMethodMixin):
+    """Connects to a network and submits work to it.
+
+    Parameters
+    ----------
+    address : str, cluster or Scheduler, optional
+        ``"tcp://host:8786"``, ``"host:8786"``, a ``LocalCluster`` or other cluster object, a ``Scheduler`` of this
+        process. Default: what the configuration names as ``scheduler-address``, else a ``LocalCluster`` of its own.
+    loop : optional
+        The event loop; default: a thread with one of its own, or the running one if ``asynchronous``.
+    timeout : float or str, optional
+        Seconds to wait for the scheduler.
+    set_as_default : bool, default True
+        Whether dask collections and ``get_client`` use this client from now on.
+    scheduler_file : str, optional
+        File in which ``dscheduler --scheduler-file`` wrote its address.
+    security : Security or bool, optional
+        The cluster key to prove; default: that of this user.
+    asynchronous : bool, default False
+        Inside a coroutine: ``async with Client(..., asynchronous=True) as client``; methods are then awaited.
+    name : str, optional
+        Part of the client's id.
+    direct_to_workers : bool, optional
+        Whether results are fetched straight from workers.
+    **kwargs
+        Given to ``LocalCluster``: ``n_workers``, ``threads_per_worker``, ``processes``, ``memory_limit``...
+
+    Raises
+    ------
+    OSError
+        Nobody listens at the address (after ``timeout``).
+
+    Examples
+    --------
+    >>> with Client(n_workers=1, processes=False) as client:  # doctest: +SKIP
+    ...     client.submit(sum, [1, 2]).result()
+    3
+    """
+
+    def __init__(
+        self,
+        address: Any = None,
+        loop: Any = None,
+        timeout: float | str | None = None,
+        set_as_default: bool = True,
+        scheduler_file: str | None = None,
+        security: Any = None,
+        asynchronous: bool = False,
+        name: str | None = None,
+        heartbeat_interval: float | str | None = None,
+        serializers: Any = None,
+        deserializers: Any = None,
+        extensions: Any = None,
+        direct_to_workers: bool | None = None,
+        connection_limit: int = 512,
+        **kwargs: Any,
+    ) -> None:
+        if address is None and scheduler_file is None:
+            address = config.get("scheduler-address", None)
+        if kwargs and (address is not None or scheduler_file is not None):
+            raise TypeError(
+                f"{', '.join(map(repr, kwargs))} are arguments of a LocalCluster, which Client only starts "
+                "when it is given no address"
+            )
+        self.id = f"Client-{name + '-' if name else ''}{uuid.uuid4()}"
+        self.name = name or "client"
+        self.cluster: Any = None
+        self.security = security
+        self.scheduler_file = scheduler_file
+        self.direct_to_workers = direct_to_workers
+        self.extensions: dict[str, Any] = dict(extensions or {})
+        self.set_as_default = set_as_default
+        self.scheduler = SchedulerProxy(self)
+        self._address = ""
+        self._asynchronous = asynchronous
+        self._calls: dict[Any, Call] = {}
+        self._callbacks: Any = None
+        self._info: dict[str, Any] = {}
+        self._own_cluster = False
+        self._pool: Any = None
+        self._connection_limit = connection_limit
+        self._start_arg = address
+        self._kwargs = kwargs
+        self._starting: asyncio.Task[None] | None = None
+        limit = seconds(
+            timeout if timeout is not None else config.get("distributed.comm.timeouts.connect", 30)
+        )
+        self._timeout = 30.0 if limit is None else limit
+
+        if hasattr(address, "scheduler_address") and not isinstance(address, str):
+            self.cluster = address
+            if loop is None and not asynchronous:
+                loop = getattr(address, "loop", None)
+                inner = as_loop(loop).asyncio_loop if loop is not None else None
+                if inner is not None and inner is asyncio._get_running_loop():
+                    loop = None  # we would wait for ourselves
+            if self.security is None:
+                self.security = getattr(address, "security", None)
+        self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
+        interval = seconds(heartbeat_interval or config.get("distributed.client.heartbeat", 5))
+        away = seconds(config.get("distributed.client.reconnect-timeout", 60))
+        self._session = Session(
+            self._connect,
+            self._loop_runner.loop,
+            heartbeat_interval=5.0 if interval is None else interval,
+            reconnect_timeout=60.0 if away is None else away,
+        )
+        _all_clients.add(self)
+        if not asynchronous:
+            self._loop_runner.start()
+            try:
+                self.sync(self._start, asynchronous=False)
+            except BaseException:
+                self._session.status = "closed"
+                self._loop_runner.stop()
+                raise
+
+    # ------------------------------------------------------------ life
+
+    @property
+    def loop(self) -> Loop:  # type: ignore[override]
+        """The event loop of this client."""
+        return self._loop_runner.loop
+
+    io_loop = loop
+
+    @property
+    def status(self) -> str:
+        """``newly-created``, ``running``, ``connecting``, ``lost``, ``closing`` or ``closed``."""
+        return self._session.status
+
+    @property
+    def scheduler_address(self) -> str:
+        return self._address
+
+    async def _start(self) -> Client:
+        try:
+            await self._start_unsafe()
+        except BaseException:
+            await self._close_parts()
+            self._session.status = "closed"
+            raise
+        return self
+
+    async def _start_unsafe(self) -> None:
+        self._address = await self._find_address()
+        if self.security is True or self.security is False:
+            self.security = None
+        from distributed.core import ConnectionPool
+
+        self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        await self._session.open()
+        self._info = await self._session.call("identity")
+        if self.set_as_default:
+            current.set_default(self)
+
+    async def _find_address(self) -> str:
+        given = self._start_arg
+        if self.cluster is not None:
+            cluster = self.cluster
+            if str(getattr(getattr(cluster, "status", None), "name", "running")) in (
+                "created",
+                "init",
+                "undefined",
+            ):
+                await cluster
+            given = cluster.scheduler_address
+        elif self.scheduler_file is not None:
+            from distributed.scheduler_file import read_scheduler_address
+
+            given = await asyncio.to_thread(read_scheduler_address, self.scheduler_file, self._timeout)
+        elif given is None:
+            from distributed.deploy.local import LocalCluster
+
+            self.cluster = LocalCluster(
+                loop=self.loop,
+                asynchronous=True,
+                **({"security": self.security} if self.security is not None else {}),
+                **self._kwargs,
+            )
+            self._own_cluster = True
+            await self.cluster
+            self.security = getattr(self.cluster, "security", None) or self.security
+            given = self.cluster.scheduler_address
+        elif not isinstance(given, str | tuple) and hasattr(given, "address"):
+            given = given.address
+        from distributed.comm import normalize_address
+        from distributed.comm.addressing import coerce_to_address
+
+        if not isinstance(given, str | tuple):
+            raise TypeError(f"Client needs an address, a cluster or a Scheduler, not {given!r}")
+        address: str = normalize_address(coerce_to_address(given))
+        return address
+
+    async def _connect(self, session: Session) -> Any:
+        """A new connection, registered as this client's stream."""
+        from distributed.comm import connect
+        from distributed.core import Connection
+
+        first = session.status == "newly-created"
+        comm = await connect(
+            self._address,
+            security=self.security,
+            timeout=self._timeout if first else min(self._timeout, 5.0),
+            retry=first,
+        )
+        connection = Connection(comm)
+        try:
+            reply = await connection.request(
+                "register_client", {"client": self.id, "versions": None}, timeout=30
+            )
+            if reply.get("status") != "OK":
+                raise OSError(reply.get("message") or f"{self._address} refused to register this client")
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def close(self, timeout: float | str | None = None) -> Any:
+        """Disconnect: futures that are pending become ``lost``; a cluster that the client started is closed too."""
+        if self.status == "closed" and not self._loop_runner.is_started():
+            return _nothing() if self.asynchronous else None
+        if self.asynchronous:
+            return self._close(timeout)
+        if not self.loop.is_running():
+            self._session.status = "closed"
+            return None
+        try:
+            return self.sync(self._close, timeout, asynchronous=False)
+        finally:
+            self._loop_runner.stop()
+
+    async def _close(self, timeout: float | str | None = None) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+        current.drop_default(self)
+        limit = seconds(timeout)
+        await self._session.close(5.0 if limit is None else limit)
+        await self._close_parts()
+
+    async def _close_parts(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+        if self._callbacks is not None:
+            self._callbacks.shutdown(wait=False)
+        if self._own_cluster and self.cluster is not None:
+            await self.cluster.close()
+
+    def shutdown(self) -> Any:
+        """Close the whole network: scheduler and workers, and this client."""
+        return self.sync(self._shutdown)
+
+    async def _shutdown(self) -> None:
+        if self.cluster is not None:
+            await self._close()
+            if not self._own_cluster:
+                await self.cluster._close() if hasattr(self.cluster, "_close") else self.cluster.close()
+            return
+        with contextlib.suppress(CommClosedError):
+            await self._session.call("terminate")
+        await self._close()
+
+    def start(self, **kwargs: Any) -> Any:
+        """Connect. Synchronous clients have done so when they are made; asynchronous ones are awaited."""
+        return self._started() if self.asynchronous else self
+
+    async def _started(self) -> Client:
+        if self.status == "newly-created":
+            if self._starting is None:
+                self._loop_runner.start()
+                self._starting = asyncio.ensure_future(self._start())  # type: ignore[arg-type]
+            await self._starting
+        return self
+
+    def __await__(self) -> Generator[Any, Any, Client]:
+        return self._started().__await__()
+
+    def __enter__(self) -> Client:
+        if not self._loop_runner.is_started():
+            raise TypeError("this client is asynchronous: use 'async with'")
+        self._in_context = current.as_current(self)
+        self._in_context.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._leave(*exc_info)
+        self.close()
+
+    async def __aenter__(self) -> Client:
+        await self._started()
+        self._in_context = current.as_current(self)
+        self._in_context.__enter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        self._leave(*exc_info)
+        await self._close()
+
+    def _leave(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            self._in_context.__exit__(None, None, None)
+        except ValueError:
+            pass  # entered in another context (a generator-based fixture, say): there it ends by itself
+
+    # ------------------------------------------------------------ which client
+
+    @classmethod
+    def current(cls, allow_global: bool = True) -> Client:
+        """The client of this context, or (``allow_global``) the default one. Raises ``ValueError`` without one."""
+        client = current.current_client(allow_global)
+        if client is None:
+            raise ValueError("no client is current: make one with distributed.Client(address) first")
+        return client
+
+    def as_current(self) -> Any:
+        """Context manager: inside, this client is the current one of this thread or coroutine."""
+        return current.as_current(self)
+
+    # ------------------------------------------------------------ futures
+
+    def futures_of(self, futures: Any) -> list[Future]:
+        """All futures inside a nested structure or collection."""
+        return futures_of(futures, client=self)
+
+    def _add_done_callback(self, future: Future, fn: Callable[[Future], Any]) -> None:
+        """Call ``fn`` in a thread when the future is done."""
+        if self._callbacks is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="distributed-callbacks")
+
+        def call() -> None:
+            try:
+                fn(future)
+            except Exception:
+                from distributed.client.session import logger
+
+                logger.exception("the callback of %r failed", future)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the client is being closed
+                self._callbacks.submit(call)
+
+        self._session.watch((future._task,), wake)
+
+    # ------------------------------------------------------------ how it looks
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Address of the web page; None if there is none."""
+        port = self._info.get("services", {}).get("dashboard")
+        if not port:
+            return None
+        from distributed.comm import get_address_host
+        from distributed.utils import format_dashboard_link
+
+        return format_dashboard_link(get_address_host(self._address), port)
+
+    def __repr__(self) -> str:
+        if self.status == "newly-created":
+            return "<Client: not connected>"
+        workers = self._info.get("workers", {})
+        if self.status != "running" or not workers:
+            return (
+                f"<Client: {self._address!r} {self.status}>"
+                if self.status != "running"
+                else (f"<Client: {self._address!r} processes=0 threads=0>")
+            )
+        from dask.utils import format_bytes
+
+        threads = sum(worker.get("nthreads", 0) for worker in workers.values())
+        memory = [worker.get("memory_limit") for worker in workers.values()]
+        text = f"<Client: {self._address!r} processes={len(workers)} threads={threads}"
+        if all(memory):
+            text += f", memory={format_bytes(sum(memory))}"  # type: ignore[arg-type]
+        return text + ">"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<b>Client</b> <code>{escape(repr(self))}</code>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Client cannot be pickled: inside a task, use get_client() to have one")
+
+
+async def _nothing() -> None:
+    return None
+
+
+@atexit.register
+def _close_all_clients() -> None:
+    for client in list(_all_clients):
+        if not client._asynchronous and client.status not in ("closed", "newly-created"):
+            with contextlib.suppress(Exception):  # nobody is left to tell
+                client.close(timeout=2)

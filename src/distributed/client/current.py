@@ -1,0 +1,130 @@
+"""Which client is meant when none is named: the innermost ``as_current``, the latest default one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed.client.client import Client
+
+_current: ContextVar[Client | None] = ContextVar("distributed-client", default=None)
+_defaults: list[Client] = []  # newest last
+_lock = threading.Lock()
+
+
+def set_default(client: Client) -> None:
+    with _lock:
+        if client in _defaults:
+            _defaults.remove(client)
+        _defaults.append(client)
+
+
+def drop_default(client: Client) -> None:
+    with _lock:
+        if client in _defaults:
+            _defaults.remove(client)
+
+
+def newest_default() -> Client | None:
+    """The newest default client that is not closed."""
+    with _lock:
+        while _defaults:
+            if _defaults[-1].status != "closed":
+                return _defaults[-1]
+            _defaults.pop()
+    return None
+
+
+def current_client(allow_global: bool = True) -> Client | None:
+    """The client of this context, or (``allow_global``) the default one; None if there is none."""
+    client = _current.get()
+    if client is not None and client.status != "closed":
+        return client
+    return newest_default() if allow_global else None
+
+
+@contextmanager
+def as_current(client: Client) -> Iterator[None]:
+    """Inside, ``client`` is the current one of this thread or coroutine."""
+    token = _current.set(client)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def temp_default_client(c: Client) -> Iterator[None]:
+    """Inside, ``c`` is the default client."""
+    set_default(c)
+    try:
+        with as_current(c):
+            yield
+    finally:
+        drop_default(c)
+
+
+def default_client(c: Client | None = None) -> Client:
+    """``c`` if given, else the current client. Raises ``ValueError`` where there is none."""
+    client = c if c is not None else current_client()
+    if client is None:
+        raise ValueError("no client: make one with distributed.Client(address) first")
+    return client
+
+
+def get_client(
+    address: Any = None, timeout: float | str | None = None, resolve_address: bool = True
+) -> Client:
+    """The current client, or a new one for ``address``.
+
+    Inside a task, that is the worker's client of its scheduler.
+
+    Parameters
+    ----------
+    address : str, optional
+        The scheduler's address. Default: that of the current client, or of this task's worker.
+    timeout : float or str, optional
+        Seconds to wait for a new connection.
+
+    Raises
+    ------
+    ValueError
+        When there is no client, no worker and no address.
+    """
+    if timeout is None:
+        timeout = 5
+    worker = _current_worker()
+    if worker is not None and hasattr(worker, "_get_client"):
+        if not address or _same(worker.scheduler.address, address):
+            client: Client = worker._get_client(timeout=timeout)
+            return client
+    found = current_client()
+    if found is not None and (not address or _same(found.scheduler_address, address)):
+        return found
+    if address:
+        from distributed.client.client import Client
+
+        return Client(address, timeout=timeout)
+    raise ValueError("no client: make one with distributed.Client(address) first, or give an address")
+
+
+def _same(ours: str, other: Any) -> bool:
+    ours = ours.removeprefix("tcp://")
+    return bool(ours) and ours == str(other).removeprefix("tcp://")
+
+
+def _current_worker() -> Any:
+    import sys
+
+    module = sys.modules.get("distributed.worker")
+    get_worker = getattr(module, "get_worker", None) if module is not None else None
+    if get_worker is None:
+        return None
+    try:
+        return get_worker()
+    except ValueError:
+        return None

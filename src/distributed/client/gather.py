@@ -1,0 +1,299 @@
+"""``gather``: results back to the user, small ones from the stream, others straight from the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from distributed.client.errors import FutureCancelledError, raise_failed
+from distributed.client.future import Future
+from distributed.client.state.records import FAILED, ClientTask
+from distributed.exceptions import CommClosedError
+from distributed.loops import seconds
+from distributed.protocol.messages import Key
+from distributed.protocol.payload import Payload, unpack
+
+if TYPE_CHECKING:
+    from distributed.client.session import Session
+
+#: Keys asked of one worker at once.
+BATCH = 2_000
+#: Rounds without any progress, with growing pauses (about a minute in all), before a result counts as unreachable.
+PATIENCE = 30
+
+
+class GatherMixin:
+    """The part of ``Client`` that brings results home."""
+
+    _session: Session
+    _pool: Any
+    direct_to_workers: bool | None
+
+    def gather(
+        self,
+        futures: Any,
+        errors: str = "raise",
+        direct: bool | None = None,
+        asynchronous: bool | None = None,
+    ) -> Any:
+        """Wait for futures and return their results.
+
+        Parameters
+        ----------
+        futures : Future, or nested lists, tuples, sets and dicts with futures in them
+        errors : {"raise", "skip"}, default "raise"
+            Raise the first error, or leave failed ones out of lists (None in their place elsewhere).
+        direct : bool, optional
+            True: only straight from the workers; False: only through the scheduler. Default: straight, and through
+            the scheduler what cannot be reached.
+
+        Returns
+        -------
+        results, in the shape of ``futures``
+
+        Examples
+        --------
+        >>> client.gather({"x": client.submit(abs, -1)})  # doctest: +SKIP
+        {'x': 1}
+        """
+        if errors not in ("raise", "skip"):
+            raise ValueError(f"errors= must be 'raise' or 'skip', not {errors!r}")
+        if direct is None:
+            direct = self.direct_to_workers
+        if asynchronous is None:
+            asynchronous = self.asynchronous  # type: ignore[attr-defined]
+        if asynchronous:
+            return self._gather(futures, errors, direct)
+        tasks = tasks_of(futures, self)
+        if not tasks:
+            return futures
+        self._session.wait(tasks.values(), None, eager=errors == "raise")
+        payloads = self._payloads_here(tasks)
+        missing = [task for key, task in tasks.items() if key not in payloads]
+        if missing:
+            fetched = self.sync(  # type: ignore[attr-defined]
+                self._fetch, missing, errors, direct, asynchronous=False
+            )
+            payloads.update(fetched)
+        return assemble(futures, unpack_all(payloads), errors)
+
+    async def _gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        tasks = tasks_of(futures, self)
+        if not tasks:
+            return futures
+        await self._session.wait_async(tasks.values(), eager=errors == "raise")
+        payloads = self._payloads_here(tasks)
+        missing = [task for key, task in tasks.items() if key not in payloads]
+        if missing:
+            payloads.update(await self._fetch(missing, errors, direct))
+        return assemble(futures, unpack_all(payloads), errors)
+
+    def _payloads_here(self, tasks: dict[Key, ClientTask]) -> dict[Key, Payload]:
+        """Results that came along with their completion."""
+        payloads: dict[Key, Payload] = {}
+        for key, task in tasks.items():
+            value = task.value
+            if value is not None and task.status == "finished":
+                payloads[key] = value
+        return payloads
+
+    async def _fetch(
+        self, tasks: list[ClientTask], errors: str = "raise", direct: bool | None = None
+    ) -> dict[Key, Payload]:
+        """Payloads of tasks, waiting for those that are computed (again).
+
+        A result that is lost on the way is asked for elsewhere, and waited for if it has to be made again.
+        """
+        session = self._session
+        payloads: dict[Key, Payload] = {}
+        left = tasks
+        idle = 0
+        while left:
+            await session.wait_async(left, eager=errors == "raise")
+            here: list[ClientTask] = []
+            for task in left:
+                status = task.status
+                if status in FAILED and errors == "raise":
+                    raise_failed(task)
+                if status == "finished" and task.value is not None:
+                    payloads[task.key] = task.value
+                elif status == "finished":
+                    here.append(task)
+                elif status == "pending" and session.state.tasks.get(task.key) is None:
+                    if errors == "raise":  # released while we waited
+                        raise FutureCancelledError(task.key, "the future was released")
+            got = await self._fetch_once(here, direct)
+            payloads.update(got)
+            left = [
+                task
+                for task in left
+                if task.key not in payloads
+                and task.status not in FAILED
+                and session.state.tasks.get(task.key) is not None
+            ]
+            if left and not got and here:
+                idle += 1
+                if idle > PATIENCE:
+                    raise CommClosedError(
+                        f"no worker delivers the result of {left[0].key}, though the scheduler says that one has it "
+                        f"({len(left)} results missing)"
+                    )
+                await asyncio.sleep(min(0.02 * 1.5**idle, 2.0))
+            else:
+                idle = 0
+        return payloads
+
+    async def _fetch_once(self, tasks: list[ClientTask], direct: bool | None) -> dict[Key, Payload]:
+        if not tasks:
+            return {}
+        got: dict[Key, Payload] = {}
+        if direct is not False:
+            by_worker: dict[str, list[Key]] = {}
+            for task in tasks:
+                by_worker.setdefault(task.worker, []).append(task.key)
+            batches = [
+                (worker, keys[i : i + BATCH])
+                for worker, keys in by_worker.items()
+                if worker
+                for i in range(0, len(keys), BATCH)
+            ]
+            for part in await asyncio.gather(*(self._get_data(*batch) for batch in batches)):
+                got.update(part)
+        missing = [task.key for task in tasks if task.key not in got]
+        if missing and not direct:
+            reply = await self._session.call("gather", keys=missing)
+            got.update((key, payload) for key, payload in reply.get("data") or ())
+        return got
+
+    async def _get_data(self, worker: str, keys: list[Key]) -> dict[Key, Payload]:
+        """What one worker holds of these keys; nothing if it cannot be reached."""
+        pause = 0.01
+        while True:
+            try:
+                connection = await self._pool.connect(worker)
+                reply = await connection.call("get_data", keys=keys, who=self.id)  # type: ignore[attr-defined]
+            except (OSError, TimeoutError):
+                return {}
+            if reply["status"] != "busy":
+                return dict(reply["data"])
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    # ------------------------------------------------------------ one future
+
+    def _result_sync(self, future: Future, timeout: float | str | None) -> Any:
+        task = future._task
+        if task.status == "pending" and not self._session.wait((task,), seconds(timeout)):
+            raise TimeoutError(f"{task.key} is not done within {timeout} s")
+        payload = task.value
+        if payload is None or task.status != "finished":
+            if task.status in FAILED:
+                raise_failed(task)
+            payload = self.sync(  # type: ignore[attr-defined]
+                self._fetch,
+                [task],
+                "raise",
+                self.direct_to_workers,
+                asynchronous=False,
+                callback_timeout=timeout,
+            )[task.key]
+        return unpack(payload)
+
+    async def _result(self, future: Future, timeout: float | str | None = None) -> Any:
+        task = future._task
+        if task.status == "pending" and not await self._session.wait_async((task,), seconds(timeout)):
+            raise TimeoutError(f"{task.key} is not done within {timeout} s")
+        payload = task.value
+        if payload is None or task.status != "finished":
+            if task.status in FAILED:
+                raise_failed(task)
+            payload = (await self._fetch([task], "raise", self.direct_to_workers))[task.key]
+        return unpack(payload)
+
+    async def _await(self, future: Future) -> Any:
+        """``await future`` on whatever loop the caller lives."""
+        inner = self._session.loop.asyncio_loop
+        if asyncio.get_running_loop() is inner:
+            return await self._result(future)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._result(future), inner))
+
+    async def _wait_tasks(self, tasks: list[ClientTask], timeout: float | str | None = None) -> None:
+        """Wait until all are done. Raises ``TimeoutError``."""
+        if not await self._session.wait_async(tasks, seconds(timeout)):
+            raise TimeoutError(f"{tasks[0].key} is not done within {timeout} s")
+
+
+def tasks_of(futures: Any, client: Any) -> dict[Key, ClientTask]:
+    """The records of all futures in a nested structure, by key."""
+    if type(futures) is list and all(type(future) is Future for future in futures):
+        tasks = {}
+        for future in futures:
+            if future._client is not client:
+                _adopt(future, client)
+            tasks[future.key] = future._task
+        return tasks
+    found: dict[Key, ClientTask] = {}
+    stack = [futures]
+    while stack:
+        obj = stack.pop()
+        if isinstance(obj, Future):
+            if obj._client is not client:
+                _adopt(obj, client)
+            found[obj.key] = obj._task
+        elif isinstance(obj, dict):
+            stack.extend(obj.values())
+        elif isinstance(obj, list | tuple | set | frozenset):
+            stack.extend(obj)
+    return found
+
+
+def _adopt(future: Future, client: Any) -> None:
+    if future._client is None:
+        future.bind_client(client)
+    elif future._client._session is not client._session:
+        raise ValueError(f"{future!r} belongs to another client ({future._client!r}): gather it there")
+
+
+def unpack_all(payloads: dict[Key, Payload]) -> dict[Key, Any]:
+    """Unpickle every result once."""
+    loads = pickle.loads
+    return {
+        key: loads(payload) if type(payload) is bytes else unpack(payload)
+        for key, payload in payloads.items()
+    }
+
+
+def assemble(futures: Any, values: dict[Key, Any], errors: str) -> Any:
+    """``futures`` with results in place of futures."""
+    if type(futures) is list and len(values) >= len(futures):
+        try:
+            return [values[future.key] for future in futures]
+        except (AttributeError, KeyError):
+            pass  # nested, or with other things between
+    return _fill(futures, values, errors == "skip")
+
+
+def _fill(obj: Any, values: dict[Key, Any], skip: bool) -> Any:
+    if isinstance(obj, Future):
+        return values.get(obj.key) if skip else values[obj.key]
+    if isinstance(obj, dict):
+        return {name: _fill(value, values, skip) for name, value in _kept(obj.items(), values, skip)}
+    if isinstance(obj, list | set | frozenset):
+        kept = [
+            _fill(part, values, skip)
+            for part in obj
+            if not (skip and isinstance(part, Future) and part.key not in values)
+        ]
+        return kept if type(obj) is list else type(obj)(kept)
+    if isinstance(obj, tuple):
+        parts = [_fill(part, values, skip) for part in obj]
+        return type(obj)(*parts) if hasattr(obj, "_fields") else tuple(parts)
+    return obj
+
+
+def _kept(items: Iterable[tuple[Any, Any]], values: dict[Key, Any], skip: bool) -> Iterable[tuple[Any, Any]]:
+    for name, value in items:
+        if not (skip and isinstance(value, Future) and value.key not in values):
+            yield name, value

@@ -1,0 +1,327 @@
+"""Questions to the scheduler, orders to all workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from distributed.client.future import futures_of
+from distributed.client.options import worker_names
+from distributed.loops import seconds
+from distributed.protocol.errors import unpack_error
+from distributed.protocol.payload import pack, unpack
+
+if TYPE_CHECKING:
+    from distributed.client.session import Session
+
+
+class SchedulerProxy:
+    """``await client.scheduler.operation(**kwargs)``: any operation of the scheduler."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<operations of {self.address}>"
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        address: str = self._client.scheduler_address
+        return address
+
+    addr = address
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        if op.startswith("_"):
+            raise AttributeError(op)
+
+        async def call(**kwargs: Any) -> Any:
+            return await self._client._session.call(op, **kwargs)
+
+        call.__name__ = op
+        return call
+
+
+class OperationsMixin:
+    """The part of ``Client`` that asks and orders."""
+
+    _session: Session
+    sync: Callable[..., Any]
+
+    async def _call(self, op: str, /, **kwargs: Any) -> Any:
+        return await self._session.call(op, **kwargs)
+
+    # ------------------------------------------------------------ who, what, where
+
+    def who_has(self, futures: Any = None, **kwargs: Any) -> Any:
+        """Addresses of the workers that hold each result.
+
+        Parameters
+        ----------
+        futures : futures, optional
+            Default: everything.
+
+        Returns
+        -------
+        dict
+            Key to list of addresses.
+        """
+        keys = None if futures is None else keys_of(futures)
+        return self.sync(self._who_has, keys, **kwargs)
+
+    async def _who_has(self, keys: Any) -> dict[Any, list[str]]:
+        return {key: list(addresses) for key, addresses in await self._call("who_has", keys=keys)}
+
+    def has_what(self, workers: Any = None, **kwargs: Any) -> Any:
+        """Keys that each worker holds: dict from address to list of keys."""
+        return self.sync(self._has_what, _names(workers), **kwargs)
+
+    async def _has_what(self, workers: Any) -> dict[str, list[Any]]:
+        return {address: list(keys) for address, keys in await self._call("has_what", workers=workers)}
+
+    def nthreads(self, workers: Any = None, **kwargs: Any) -> Any:
+        """Threads of each worker: dict from address to number."""
+        return self.sync(self._call, "ncores", workers=_names(workers), **kwargs)
+
+    ncores = nthreads
+
+    def processing(self, workers: Any = None) -> Any:
+        """Keys of the tasks that each worker runs or has queued: dict from address to tuple of keys."""
+        return self.sync(self._processing, _names(workers))
+
+    async def _processing(self, workers: Any) -> dict[str, tuple[Any, ...]]:
+        reply = await self._call("processing", workers=workers)
+        pairs = reply.items() if isinstance(reply, dict) else reply
+        return {address: tuple(keys) for address, keys in pairs}
+
+    def nbytes(self, keys: Any = None, summary: bool = True, **kwargs: Any) -> Any:
+        """Sizes of results in bytes, by key, or with ``summary`` by the prefix of keys."""
+        return self.sync(self._nbytes, keys, summary, **kwargs)
+
+    async def _nbytes(self, keys: Any, summary: bool) -> dict[Any, int]:
+        reply = await self._call("nbytes", keys=None if keys is None else keys_of(keys))
+        sizes = dict(reply.items() if isinstance(reply, dict) else reply)
+        if not summary:
+            return sizes
+        from dask.utils import key_split
+
+        sums: dict[Any, int] = {}
+        for key, size in sizes.items():
+            prefix = key_split(key)
+            sums[prefix] = sums.get(prefix, 0) + size
+        return sums
+
+    def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
+        """What the scheduler tells about itself and (up to ``n_workers`` of) its workers."""
+        return self.sync(self._scheduler_info, n_workers, **kwargs)
+
+    async def _scheduler_info(self, n_workers: int = -1) -> dict[str, Any]:
+        info: dict[str, Any] = await self._call("identity")
+        if n_workers >= 0 and "workers" in info:
+            info["workers"] = dict(list(info["workers"].items())[:n_workers])
+        self._info = info
+        return info
+
+    def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
+        """Wait until there are at least ``n_workers`` workers. Raises ``TimeoutError`` after ``timeout`` seconds."""
+        if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
+            raise ValueError(f"n_workers must be a positive number, not {n_workers!r}")
+        return self.sync(self._wait_for_workers, n_workers, timeout)
+
+    async def _wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        limit = seconds(timeout)
+        deadline = None if limit is None else loop.time() + limit
+        pause = 0.005
+        while True:
+            there = len(await self._call("ncores", workers=None))
+            if there >= n_workers:
+                return
+            if deadline is not None and loop.time() >= deadline:
+                raise TimeoutError(f"Only {there}/{n_workers} workers arrived after {timeout}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+
+    # ------------------------------------------------------------ run something everywhere
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        workers: Any = None,
+        wait: bool = True,
+        nanny: bool = False,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> Any:
+        """Run a function at once in every worker process, outside of any task.
+
+        A parameter ``dask_worker`` of the function gets the worker itself.
+
+        Parameters
+        ----------
+        function : callable or coroutine function
+        workers : iterable of str, optional
+            Default: all.
+        wait : bool, default True
+            Wait for the results.
+        nanny : bool, default False
+            Run it in the nannies instead.
+        on_error : {"raise", "return", "ignore"}
+            Raise the first error, return errors in place of results, or leave them out.
+
+        Returns
+        -------
+        dict
+            Worker's address to result.
+        """
+        if on_error not in ("raise", "return", "ignore"):
+            raise ValueError(f"on_error= must be 'raise', 'return' or 'ignore', not {on_error!r}")
+        asynchronous = kwargs.pop("asynchronous", None)
+        return self.sync(
+            self._run,
+            function,
+            args,
+            kwargs,
+            _names(workers),
+            wait,
+            nanny,
+            on_error,
+            asynchronous=asynchronous,
+        )
+
+    async def _run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        workers: list[str] | None,
+        wait: bool,
+        nanny: bool,
+        on_error: str,
+    ) -> Any:
+        reply = await self._call(
+            "broadcast",
+            op="run",
+            kwargs={"function": pack(function), "args": pack(args), "kwargs": pack(kwargs), "wait": wait},
+            workers=workers,
+            nanny=nanny,
+            on_error="return",
+        )
+        results: dict[str, Any] = {}
+        for address, outcome in reply:
+            if outcome.get("status") == "OK":
+                result = outcome.get("result")
+                results[address] = unpack(result) if wait and result is not None else None
+                continue
+            error = unpack_error(outcome.get("exception"), outcome.get("traceback"), outcome.get("text", ""))
+            if on_error == "raise":
+                raise error
+            if on_error == "return":
+                results[address] = error
+        return results if wait else None
+
+    def run_on_scheduler(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a function in the scheduler's process and return its result.
+
+        A parameter ``dask_scheduler`` of the function gets the scheduler itself.
+        """
+        return self.sync(self._run_on_scheduler, function, args, kwargs)
+
+    async def _run_on_scheduler(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        wait = kwargs.pop("wait", True)
+        reply = await self._call(
+            "run_function", function=pack(function), args=pack(args), kwargs=pack(kwargs), wait=wait
+        )
+        return unpack(reply) if reply is not None else None
+
+    # ------------------------------------------------------------ futures
+
+    def cancel(
+        self,
+        futures: Any,
+        asynchronous: bool | None = None,
+        force: bool = False,
+        reason: str | None = None,
+        msg: str | None = None,
+    ) -> Any:
+        """Give results up: their futures become ``cancelled``, and what nobody else wants is not computed.
+
+        Parameters
+        ----------
+        futures : futures, or a nested structure with futures
+        force : bool, default False
+            Also for other clients that want the same keys.
+        reason, msg : str, optional
+            Told to whoever waits for them.
+        """
+        return self.sync(self._cancel, futures, force, reason or "", msg or "", asynchronous=asynchronous)
+
+    async def _cancel(self, futures: Any, force: bool, reason: str, msg: str) -> None:
+        keys = [future.key for future in futures_of(futures)]
+        self._session.post(self._session.state.handle_cancel, keys, force, reason, msg)
+        self._session.flush()
+
+    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
+        """Run failed tasks again, and with them the failed tasks that they depend on."""
+        return self.sync(self._retry, futures, asynchronous=asynchronous)
+
+    async def _retry(self, futures: Any) -> None:
+        keys = [future.key for future in futures_of(futures)]
+        self._session.post(self._session.state.handle_retry, keys)
+        self._session.flush()
+
+    # ------------------------------------------------------------ workers
+
+    def retire_workers(self, workers: Any = None, close_workers: bool = True, **kwargs: Any) -> Any:
+        """Let workers go, their data moved to others before."""
+        return self.sync(
+            self._call, "retire_workers", workers=_names(workers), close_workers=close_workers, **kwargs
+        )
+
+    def restart(self, timeout: float | str | None = None, wait_for_workers: bool = True) -> Any:
+        """Forget all tasks and restart all workers; every future is cancelled."""
+        return self.sync(self._restart, timeout, wait_for_workers)
+
+    async def _restart(self, timeout: float | str | None, wait_for_workers: bool) -> Any:
+        limit = seconds(timeout)
+        before = len(await self._call("ncores", workers=None))
+        session = self._session
+        session.post(
+            session.state.handle_cancel, list(session.state.tasks), False, "the network was restarted"
+        )
+        session.flush()
+        await self._call("restart", timeout=60.0 if limit is None else limit)
+        if wait_for_workers and before:
+            await self._wait_for_workers(before, 60.0 if limit is None else limit)
+        return self
+
+    def get_versions(self, check: bool = False, packages: Any = None) -> Any:
+        """Versions of Python and packages here, on the scheduler and on the workers."""
+        return self.sync(self._get_versions, packages)
+
+    async def _get_versions(self, packages: Any = None) -> dict[str, Any]:
+        from distributed.core.versions import get_versions
+
+        workers = await self._call("broadcast", op="versions", kwargs={}, workers=None, on_error="return")
+        return {
+            "client": get_versions(packages),
+            "scheduler": await self._call("versions"),
+            "workers": {address: outcome.get("result") for address, outcome in workers},
+        }
+
+
+def keys_of(futures: Any) -> list[Any]:
+    """Keys of futures, or of a collection's futures; keys themselves are taken as they are."""
+    found = [future.key for future in futures_of(futures)]
+    if found or not isinstance(futures, Iterable):
+        return found
+    return [futures] if isinstance(futures, str) else list(futures)
+
+
+def _names(workers: Any) -> list[str] | None:
+    return None if workers is None else list(worker_names(workers))

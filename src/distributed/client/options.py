@@ -1,0 +1,65 @@
+"""What users say about tasks (priority, workers, resources...) as :class:`TaskOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from distributed.protocol.messages import TaskOptions
+
+DEFAULT = TaskOptions()
+
+
+def task_options(
+    *,
+    workers: Any = None,
+    resources: Mapping[str, float] | None = None,
+    retries: int | None = None,
+    priority: int | float = 0,
+    allow_other_workers: bool = False,
+    actor: bool = False,
+) -> TaskOptions:
+    """Check the options of a call.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence that names the option.
+    """
+    if (
+        workers is None
+        and resources is None
+        and not retries
+        and not priority
+        and not allow_other_workers
+        and not actor
+    ):
+        return DEFAULT
+    if allow_other_workers not in (True, False, None):
+        raise TypeError("allow_other_workers= must be True or False")
+    names = worker_names(workers)
+    if allow_other_workers and not names:
+        raise ValueError("allow_other_workers=True only makes sense together with workers=")
+    if resources is not None and not isinstance(resources, Mapping):
+        raise TypeError(f"resources= must map names to amounts, as in {{'GPU': 1}}, not {resources!r}")
+    try:
+        amounts = tuple(sorted((str(name), float(amount)) for name, amount in (resources or {}).items()))
+        number = int(priority)
+        again = int(retries or 0)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"priority=, retries= and the amounts of resources= must be numbers, "
+            f"not {priority!r}, {retries!r}, {resources!r}"
+        ) from None
+    if again < 0:
+        raise ValueError(f"retries= must not be negative, not {again}")
+    return TaskOptions(number, again, names, bool(allow_other_workers), amounts, bool(actor))
+
+
+def worker_names(workers: Any) -> tuple[str, ...]:
+    """Addresses, names or host names: one or several, or worker objects with an ``address``."""
+    if workers is None:
+        return ()
+    if isinstance(workers, str | int) or not isinstance(workers, Iterable):
+        workers = [workers]
+    return tuple(str(getattr(worker, "address", worker)) for worker in workers)

@@ -1,0 +1,335 @@
+"""The client's shell: one connection to the scheduler, and one loop that alone touches the state.
+
+User threads append events to a deque and wake the loop once a batch; the loop takes them in order, lets the state
+machine answer, sends what it says and wakes whoever waited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.client.state import ClientState, ClientTask, Waiter
+from distributed.client.state.records import ALL, EACH
+from distributed.exceptions import CommClosedError
+from distributed.loops import Loop, seconds
+from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
+
+logger = logging.getLogger(__name__)
+
+#: Events taken in one turn of the loop, and tasks of one event (``submit`` cuts larger ones): together they bound
+#: how long other things wait.
+EVENTS_A_TURN = 2_000
+TASKS_A_TURN = 10_000
+#: Seconds between looks for released futures while there is work; releases wake nobody.
+LINGER = 0.01
+
+_running_loop = asyncio._get_running_loop
+
+
+class Session:
+    """Events in, messages out; and the connection they need.
+
+    Parameters
+    ----------
+    connect : callable
+        Coroutine function that gives a new registered connection to the scheduler; it gets the session.
+    loop : Loop
+        The loop that owns the state.
+    reconnect_timeout : float
+        Seconds that the scheduler may stay away.
+    heartbeat_interval : float
+        Seconds between signs of life.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Session], Any],
+        loop: Loop,
+        *,
+        reconnect_timeout: float = 60.0,
+        heartbeat_interval: float = 5.0,
+    ) -> None:
+        self.state = ClientState()
+        self.loop = loop
+        self.connection: Any = None
+        self.status = "newly-created"
+        self.failure = ""
+        self.on_event: Callable[[str, Any], None] = lambda topic, data: None
+        self._connect = connect
+        self._asyncio_loop = loop.asyncio_loop
+        self._events: deque[Any] = deque()
+        self._awake = False
+        self._lingering = False
+        self._reconnect_timeout = reconnect_timeout
+        self._heartbeat_interval = heartbeat_interval
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+
+    # ------------------------------------------------------------ any thread
+
+    def post(self, handle: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call ``handle(*args)``, after everything posted before."""
+        self._events.append((handle, args))
+        if not self._awake:
+            self._wake()
+
+    def submit(self, tasks: Iterable[ClientTask], wanted: bool = True) -> None:
+        """Tasks of one message's size at most, each counted as one future."""
+        self._events.append((self.state.handle_submit, (tasks, wanted)))
+        if not self._awake:
+            self._wake()
+
+    def want(self, task: ClientTask) -> ClientTask:
+        """Count a new future on a key; the record to read its status from."""
+        known = self.state.tasks.get(task.key)
+        if known is not None:
+            task = known
+        self.post(self.state.handle_want, (task,))
+        return task
+
+    def release(self, task: ClientTask) -> None:
+        """One future less. Called by the garbage collector: any thread, any moment."""
+        self._events.append(task)
+        if not self._lingering and not self._awake:
+            self._wake()
+
+    def wait(
+        self, tasks: Iterable[ClientTask], timeout: float | None, *, mode: str = ALL, eager: bool = False
+    ) -> bool:
+        """Block this thread until all (or any) of the tasks are done. False after ``timeout`` seconds."""
+        lock = threading.Lock()
+        lock.acquire()
+        waiter = Waiter(mode, lock.release, eager=eager)
+        self.post(self.state.handle_wait, waiter, tasks)
+        done = False
+        try:
+            if timeout is not None:
+                done = lock.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX))
+            else:
+                while not done:
+                    done = lock.acquire(timeout=10)
+                    if not done and not self._asyncio_loop.is_running():
+                        raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
+        finally:
+            if not done:
+                waiter.abandon()
+        return done
+
+    def check_open(self) -> None:
+        """Raise unless work can be submitted."""
+        if self.status == "closed":
+            raise RuntimeError("this client is closed: make a new Client")
+        if self.failure:
+            raise CommClosedError(self.failure)
+
+    def _wake(self) -> None:
+        self._awake = True
+        try:
+            if _running_loop() is self._asyncio_loop:
+                self._asyncio_loop.call_soon(self._turn)
+            else:
+                self._asyncio_loop.call_soon_threadsafe(self._turn)
+        except RuntimeError:  # the loop is closed: nobody will look at events any more
+            self._awake = False
+
+    # ------------------------------------------------------------ on the loop
+
+    async def wait_async(
+        self,
+        tasks: Iterable[ClientTask],
+        timeout: float | None = None,
+        *,
+        mode: str = ALL,
+        eager: bool = False,
+    ) -> bool:
+        """Coroutine of :meth:`wait`."""
+        future = self._asyncio_loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        waiter = Waiter(mode, wake, eager=eager)
+        self.post(self.state.handle_wait, waiter, tasks)
+        try:
+            if timeout is None:
+                await future
+                return True
+            await asyncio.wait_for(future, timeout)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            waiter.abandon()
+
+    def watch(self, tasks: Iterable[ClientTask], wake: Callable[[], Any]) -> Waiter:
+        """A waiter whose ``wake`` is called each time some of the tasks are done, with their keys in ``ready``."""
+        waiter = Waiter(EACH, wake)
+        self.post(self.state.handle_wait, waiter, tasks)
+        return waiter
+
+    def flush(self) -> None:
+        """Take the events of this moment now: for coroutines that need their effect before they go on."""
+        self._turn()
+
+    def _turn(self) -> None:
+        self._awake = False
+        events = self._events
+        handle_release = self.state.handle_release
+        nevents = min(len(events), EVENTS_A_TURN)
+        ntasks = 0
+        releases: list[ClientTask] = []
+        while nevents and ntasks < TASKS_A_TURN:
+            nevents -= 1
+            event = events.popleft()
+            if type(event) is ClientTask:
+                releases.append(event)
+                continue
+            if releases:
+                handle_release(releases)
+                releases = []
+            handle, args = event
+            try:
+                handle(*args)
+            except Exception:
+                logger.exception("a client's event failed: %s", handle)
+            if args and type(args[0]) is list:
+                ntasks += len(args[0])
+        if releases:
+            handle_release(releases)
+        self._send()
+        if events and not self._awake:
+            self._wake()
+        elif not self._lingering and self.state.tasks:
+            self._lingering = True
+            self._asyncio_loop.call_later(LINGER, self._linger)
+
+    def _linger(self) -> None:
+        """While there is work, releases are collected here instead of waking the loop one by one."""
+        self._lingering = False
+        if self._events and not self._awake:
+            self._turn()
+
+    def _send(self) -> None:
+        state = self.state
+        connection = self.connection
+        if connection is not None and self.status == "running":
+            messages = state.drain()
+            if messages:
+                try:
+                    connection.send_all(messages)
+                except CommClosedError:
+                    pass  # on_close comes next, and then everything is told again
+        if state._woken:
+            for waiter in state.take_woken():
+                waiter.wake()
+
+    # ------------------------------------------------------------ the connection
+
+    async def open(self) -> None:
+        """Connect for the first time. Raises what connecting raises."""
+        self._attach(await self._connect(self))
+        self.status = "running"
+        self._connected.set()
+        self._beat()
+        self._send()
+
+    def _attach(self, connection: Any) -> None:
+        self.connection = connection
+        connection.on_stream = self._on_stream
+        connection.on_close.append(lambda *_: self._on_close(connection))
+
+    def _on_stream(self, messages: list[Message]) -> None:
+        handle = self.state.handle_message
+        for message in messages:
+            handle(message)
+        if self.state.topics:
+            topics, self.state.topics = self.state.topics, []
+            for event in topics:
+                try:
+                    self.on_event(event.topic, event.data)
+                except Exception:
+                    logger.exception("a handler of the topic %r failed", event.topic)
+        self._send()
+
+    def _beat(self) -> None:
+        if self.status == "running":
+            with contextlib.suppress(CommClosedError):
+                self.connection.send(ClientHeartbeat())
+        if self.status not in ("closed", "closing"):
+            self._heartbeat = self._asyncio_loop.call_later(self._heartbeat_interval, self._beat)
+
+    def _on_close(self, connection: Any) -> None:
+        if connection is not self.connection or self.status in ("closing", "closed"):
+            return
+        self.status = "connecting"
+        self.connection = None
+        self._connected.clear()
+        logger.info("lost the connection to the scheduler, connecting again")
+        self._reconnecting = self._asyncio_loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """Try again with growing, jittered pauses until the timeout."""
+        deadline = self._asyncio_loop.time() + self._reconnect_timeout
+        pause = 0.05
+        error: Exception | None = None
+        while self._asyncio_loop.time() < deadline:
+            try:
+                connection = await self._connect(self)
+            except Exception as failure:
+                error = failure
+                left = deadline - self._asyncio_loop.time()
+                await asyncio.sleep(max(min(pause * random.uniform(0.5, 1.5), left), 0))
+                pause = min(pause * 1.7, 3.0)
+                continue
+            self._attach(connection)
+            self.state.reconnected()
+            self.status = "running"
+            self._connected.set()
+            self._send()
+            return
+        detail = f" ({error})" if error is not None else ""
+        self.give_up(f"the scheduler stayed away for {self._reconnect_timeout:g} s{detail}")
+
+    def give_up(self, reason: str) -> None:
+        """There will be no connection any more: end everything that waits with this reason."""
+        self.failure = reason
+        self.status = "closed" if self.status in ("closing", "closed") else "lost"
+        self.state.abandon(reason)
+        self._connected.set()
+        self._turn()
+
+    async def call(self, op: str, /, **kwargs: Any) -> Any:
+        """Call an operation of the scheduler, waiting for the connection if it is being renewed."""
+        self.check_open()
+        await self._connected.wait()
+        self.check_open()
+        self._turn()  # what was submitted before this call is on the stream before it
+        return await self.connection.request(op, kwargs)
+
+    async def close(self, timeout: float | str | None = None) -> None:
+        """Say goodbye and disconnect; what is pending ends as lost."""
+        if self.status == "closed":
+            return
+        was_running = self.status == "running"
+        self._turn()
+        self.status = "closing"
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        if self._reconnecting is not None and not self._reconnecting.done():
+            self._reconnecting.cancel()
+        connection = self.connection
+        if connection is not None and was_running:
+            with contextlib.suppress(CommClosedError, TimeoutError):
+                connection.send(CloseClient())
+                await asyncio.wait_for(connection.close(), seconds(timeout))
+        self.connection = None
+        self.give_up("the client was closed")

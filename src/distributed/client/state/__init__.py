@@ -1,0 +1,6 @@
+"""The client's state machine: pure, no I/O, no clocks, no threads."""
+
+from distributed.client.state.machine import TRANSITIONS, ClientState
+from distributed.client.state.records import Call, ClientTask, Function, Waiter
+
+__all__ = ["TRANSITIONS", "Call", "ClientState", "ClientTask", "Function", "Waiter"]

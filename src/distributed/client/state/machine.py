@@ -1,0 +1,530 @@
+"""The client's state machine.
+
+It owns the graph. Events of the user (submit, want, release, cancel, retry, wait) and messages of the scheduler go in;
+messages to the scheduler (:meth:`ClientState.drain`) and satisfied waiters (:meth:`ClientState.take_woken`) come out.
+
+Rules:
+
+* What a task is, its *spec* (function, arguments, dependencies), is kept while a future on it lives or a kept task
+  depends on it. So everything wanted can be submitted again, in order, to a scheduler that knows nothing
+  (:meth:`ClientState.reconnected`).
+* ``TRANSITIONS`` says what an event does to a status. A pair that is not there: the event is ignored.
+* Whatever the scheduler knows of this client's wishes follows from the messages in their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.client.state.outbox import Outbox
+from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
+from distributed.protocol.messages import (
+    CancelKeys,
+    ClientEvent,
+    Key,
+    Message,
+    ReleaseKeys,
+    SubmitTasks,
+    TasksCancelled,
+    TasksErredForClient,
+    TasksInMemory,
+    TasksLost,
+)
+
+#: (status, event) -> status. Events: what the user does (submit, cancel, retry), what the scheduler says (memory,
+#: erred, cancelled, lost) and ``abandoned``: the scheduler stayed away for too long.
+TRANSITIONS: dict[tuple[str, str], str] = {
+    ("pending", "memory"): "finished",
+    ("finished", "memory"): "finished",
+    ("error", "memory"): "finished",
+    ("pending", "erred"): "error",
+    ("finished", "erred"): "error",
+    ("error", "erred"): "error",
+    ("pending", "lost"): "pending",
+    ("finished", "lost"): "pending",
+    ("error", "lost"): "pending",
+    ("pending", "cancelled"): "cancelled",
+    ("finished", "cancelled"): "cancelled",
+    ("error", "cancelled"): "cancelled",
+    ("pending", "cancel"): "cancelled",
+    ("finished", "cancel"): "cancelled",
+    ("error", "cancel"): "cancelled",
+    ("error", "retry"): "pending",
+    ("cancelled", "submit"): "pending",
+    ("lost", "submit"): "pending",
+    ("pending", "abandoned"): "lost",
+}
+
+#: Keys that the log of events remembers for :meth:`ClientState.story`.
+LOG_NKEYS = 100_000
+
+
+def _after(event: str) -> dict[str, str]:
+    return {before: after for (before, what), after in TRANSITIONS.items() if what == event}
+
+
+_MEMORY, _ERRED, _LOST = _after("memory"), _after("erred"), _after("lost")
+
+
+class ClientState:
+    """The graph of one client and what is known about it. See the module for the rules."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[Key, ClientTask] = {}
+        self.topics: list[ClientEvent] = []
+        self._outbox = Outbox()
+        self._woken: list[Waiter] = []
+        # Own cancellations that the scheduler has not answered yet: its answer must not hit a later submission.
+        self._unanswered: dict[Key, int] = {}
+        self._log: deque[tuple[int, str, list[Key]]] = deque()
+        self._log_nkeys = 0
+        self._stimulus = 0
+
+    # ------------------------------------------------------------ events of the user
+
+    def handle_submit(self, tasks: Iterable[ClientTask], wanted: bool = True) -> None:
+        """Tasks to run, in order, each with its spec. ``wanted``: a future was made for each."""
+        known = self.tasks
+        message: SubmitTasks | None = None
+        call: Call | None = None
+        for task in tasks:
+            key = task.key
+            have = known.setdefault(key, task)
+            if have is not task:
+                task = self._join(have, task)
+            elif not task.nfutures and not task.ndependents:  # new, or dropped and back again
+                task.status = "pending"
+                task.value = task.error = task.waiters = task.twins = None
+                task.known = False
+                for dep in task.deps:
+                    self._depend(dep)
+            if task.status in ("cancelled", "lost"):
+                self._set(task, "submit")
+                task.known = False
+            if wanted:
+                task.nfutures += 1
+                if task.nfutures == 1:
+                    task.known = (
+                        False  # an inner node that is asked for now: the scheduler may have let it go
+                    )
+                    if task.status == "finished":
+                        task.status, task.value = "pending", None
+            if task.known:
+                continue
+            if task.call is None:
+                task.known = True
+                self._outbox.want((key,))
+                message = None
+                continue
+            if task.deps:
+                self._tell_dependencies(task)
+                message = None
+            if message is None or task.call is not call or len(message.keys) >= 10_000:
+                call = task.call
+                message = self._outbox.submitting(call, wanted)
+            message.keys.append(key)
+            message.args.append(task.args)
+            if message.deps is not None:
+                message.deps.append(list(task.deps))
+            elif task.deps:
+                message.deps = [[] for _ in message.keys]
+                message.deps[-1] = list(task.deps)
+            task.known = True
+
+    def handle_want(self, tasks: Iterable[ClientTask]) -> None:
+        """Futures were made on keys that this client need not have submitted."""
+        self.handle_submit(tasks, True)
+
+    def handle_scatter(self, tasks: Iterable[ClientTask]) -> None:
+        """Data of the user that a call to the scheduler carries: it knows the keys and our interest by that."""
+        for task in tasks:
+            have = self.tasks.setdefault(task.key, task)
+            if have is not task:
+                have = self._join(have, task)
+            if have.status in ("cancelled", "lost"):
+                self._set(have, "submit")
+            have.nfutures += 1
+            have.known = True
+
+    def handle_release(self, tasks: Iterable[ClientTask]) -> None:
+        """One future on each of these died."""
+        released: list[Key] = []
+        known = self.tasks
+        for task in tasks:
+            have = known.get(task.key)
+            if have is None or have.nfutures == 0 or task.nfutures < 0:
+                continue
+            have.nfutures -= 1
+            if have.nfutures == 0:
+                if have.status != "lost" and have.status != "cancelled":
+                    released.append(have.key)
+                if have.ndependents == 0:
+                    self._drop(have)
+        if released:
+            self._outbox.release(released)
+
+    def handle_cancel(
+        self, keys: Iterable[Key], force: bool = False, reason: str = "", msg: str = ""
+    ) -> None:
+        """The user gives these up. Their status changes at once; the scheduler's answer changes nothing more."""
+        cancelled: list[Key] = []
+        for key in keys:
+            task = self.tasks.get(key)
+            if task is not None and task.nfutures and TRANSITIONS.get((task.status, "cancel")):
+                task.reason = _sentence(reason, msg)
+                self._set(task, "cancel")
+                cancelled.append(key)
+                self._unanswered[key] = self._unanswered.get(key, 0) + 1
+        if cancelled:
+            self._outbox.cancel(cancelled, force, reason, msg)
+
+    def handle_retry(self, keys: Iterable[Key]) -> None:
+        """Erred tasks shall run again."""
+        retried: list[Key] = []
+        for key in keys:
+            task = self.tasks.get(key)
+            if task is None or task.status != "error":
+                continue
+            for erred in self._closure(task):
+                if erred.status == "error":
+                    self._set(erred, "retry")
+                if not erred.known:
+                    self._tell(erred)
+            retried.append(key)
+        if retried:
+            self._outbox.retry(retried)
+
+    def handle_wait(self, waiter: Waiter, tasks: Iterable[ClientTask]) -> None:
+        """Count a waiter on these; one that has nothing to wait for is woken by the same turn."""
+        known = self.tasks
+        npending = ndone = 0
+        failed = False
+        for task in tasks:
+            have = known.get(task.key)
+            if have is not None and have.status == "pending":
+                npending += 1
+                waiters = have.waiters
+                if waiters is None:
+                    have.waiters = [waiter]
+                else:
+                    if len(waiters) >= 32:
+                        waiters[:] = [other for other in waiters if not other.over]
+                    waiters.append(waiter)
+            else:
+                ndone += 1
+                failed = failed or have is None or have.status in FAILED
+                if waiter.mode == EACH:
+                    waiter.ready.append(task.key)
+        if waiter.mode == EACH:
+            if ndone:
+                self._queue(waiter)
+            return
+        waiter.remaining = npending
+        if npending == 0 or (waiter.mode == ANY and ndone) or (waiter.eager and failed):
+            waiter.remaining = 0
+            self._woken.append(waiter)
+        elif waiter.mode == ANY:
+            waiter.remaining = 1
+
+    # ------------------------------------------------------------ messages of the scheduler
+
+    def handle_message(self, message: Message) -> None:
+        """One stream message of the scheduler."""
+        handler = _HANDLERS.get(type(message))
+        if handler is None:
+            raise TypeError(f"a client does not understand {type(message).__name__} on its stream")
+        self._stimulus += 1
+        handler(self, message)
+
+    def _on_memory(self, message: TasksInMemory) -> None:
+        self._note("memory", message.keys)
+        known = self.tasks
+        unanswered = self._unanswered
+        for key, value, typename, worker in zip(
+            message.keys, message.values, message.types, message.workers, strict=True
+        ):
+            task = known.get(key)
+            if task is None:
+                continue
+            after = _MEMORY.get(task.status)
+            if after is None:
+                continue
+            if unanswered:
+                unanswered.pop(key, None)
+            task.value = value
+            task.type = typename
+            task.worker = worker
+            task.error = None
+            task.status = after
+            if task.waiters is not None or task.twins is not None:
+                self._changed(task)
+
+    def _on_erred(self, message: TasksErredForClient) -> None:
+        self._note("erred", message.keys)
+        for key, error in zip(message.keys, message.errors, strict=True):
+            task = self.tasks.get(key)
+            if task is not None and task.status in _ERRED:
+                self._unanswered.pop(key, None)
+                task.error = error
+                task.value = None
+                self._set(task, "erred")
+
+    def _on_cancelled(self, message: TasksCancelled) -> None:
+        self._note("cancelled", message.keys)
+        for key in message.keys:
+            own = self._unanswered.get(key)
+            if own:
+                if own == 1:
+                    del self._unanswered[key]
+                else:
+                    self._unanswered[key] = own - 1
+                continue
+            task = self.tasks.get(key)
+            if task is not None and TRANSITIONS.get((task.status, "cancelled")):
+                task.reason = _sentence(message.reason, message.msg)
+                self._set(task, "cancelled")
+
+    def _on_lost(self, message: TasksLost) -> None:
+        self._note("lost", message.keys)
+        for key in message.keys:
+            task = self.tasks.get(key)
+            if task is not None and task.status in _LOST:
+                task.value = task.error = None
+                task.worker = ""
+                self._set(task, "lost")
+
+    def _on_event(self, message: ClientEvent) -> None:
+        self.topics.append(message)
+
+    # ------------------------------------------------------------ the connection
+
+    def reconnected(self) -> None:
+        """The connection is new, and the scheduler behind it may know nothing: tell it everything again.
+
+        What is cancelled, and what only a failed task needed, stays here until it is asked for.
+        """
+        unsent = self._outbox.take()
+        self._outbox.forget_functions()
+        self._unanswered.clear()
+        for task in self.tasks.values():
+            task.known = False
+        for task in list(self.tasks.values()):
+            if task.nfutures and task.status in ("pending", "finished"):
+                for needed in self._closure(task):
+                    if not needed.known:
+                        self._tell(needed)
+        for message in unsent:  # what the scheduler may remember of us although we do not want it any more
+            if isinstance(message, ReleaseKeys | CancelKeys):
+                keys = [key for key in message.keys if key not in self.tasks or not self.tasks[key].nfutures]
+                if keys:
+                    self._outbox.release(keys)
+
+    def abandon(self, reason: str) -> None:
+        """The scheduler will not come back: what is pending ends as ``lost``."""
+        lost = [task for task in self.tasks.values() if task.status == "pending"]
+        self._stimulus += 1
+        self._note("abandoned", [task.key for task in lost])
+        for task in lost:
+            task.reason = reason
+            self._set(task, "abandoned")
+        self._outbox.take()
+
+    # ------------------------------------------------------------ instructions
+
+    def drain(self) -> list[Message]:
+        """Messages for the scheduler since the last call, in order."""
+        messages = self._outbox.take()
+        if messages:
+            self._stimulus += 1
+            for message in messages:
+                event = _SENT.get(type(message).__name__)
+                if event is not None:
+                    self._note(event, message.keys)  # type: ignore[attr-defined]
+        return messages
+
+    def take_woken(self) -> list[Waiter]:
+        """Waiters satisfied since the last call."""
+        woken, self._woken = self._woken, []
+        for waiter in woken:
+            waiter.queued = False
+        return woken
+
+    # ------------------------------------------------------------ looking at it
+
+    def story(self, *keys: Key) -> list[tuple[int, str, Key]]:
+        """What happened to these keys, oldest first: number of the stimulus, event, key."""
+        wanted = set(keys)
+        return [
+            (stimulus, event, key) for stimulus, event, batch in self._log for key in batch if key in wanted
+        ]
+
+    def validate(self) -> None:
+        """Check everything that must hold between turns. Raises ``AssertionError``."""
+        dependents: dict[Key, int] = {}
+        for task in self.tasks.values():
+            for dep in task.deps:
+                dependents[dep] = dependents.get(dep, 0) + 1
+        for key, task in self.tasks.items():
+            assert task.key == key
+            assert task.nfutures >= 0, task
+            assert task.nfutures or task.ndependents, f"{task} is kept for nobody"
+            assert task.ndependents == dependents.get(key, 0), (
+                task,
+                task.ndependents,
+                dependents.get(key, 0),
+            )
+            assert all(dep in self.tasks for dep in task.deps), f"{task} lost a dependency"
+            assert (task.error is not None) == (task.status == "error"), task
+            assert task.value is None or task.status in ("finished", "cancelled"), task
+            assert not task.waiters or task.status == "pending", f"{task} forgot to wake its waiters"
+            for twin in task.twins or ():
+                assert twin.status == task.status, (task, twin)
+
+    # ------------------------------------------------------------ inside
+
+    def _join(self, have: ClientTask, task: ClientTask) -> ClientTask:
+        """Another record of a known key: it becomes a mirror of the first."""
+        if have.call is None and task.call is not None:
+            have.call, have.args, have.deps = task.call, task.args, task.deps
+            for dep in have.deps:
+                self._depend(dep)
+            have.known = False
+        if have.twins is None:
+            have.twins = []
+        have.twins.append(task)
+        _mirror(have, task)
+        return have
+
+    def _depend(self, key: Key) -> None:
+        dep = self.tasks.get(key)
+        if dep is None:
+            dep = self.tasks[key] = ClientTask(key, known=False)
+        dep.ndependents += 1
+
+    def _drop(self, task: ClientTask) -> None:
+        """Forget a task that nobody needs, and then what only it needed."""
+        stack = [task]
+        while stack:
+            task = stack.pop()
+            del self.tasks[task.key]
+            if task.waiters is not None:
+                self._wake(task)
+            task.twins = None
+            for key in task.deps:
+                dep = self.tasks[key]
+                dep.ndependents -= 1
+                if dep.ndependents == 0 and dep.nfutures == 0:
+                    stack.append(dep)
+
+    def _closure(self, task: ClientTask) -> list[ClientTask]:
+        """``task`` and all that it stands on and the scheduler was not told of, dependencies first."""
+        order: list[ClientTask] = []
+        seen: set[Key] = {task.key}
+        stack = [(task, iter(task.deps))]
+        while stack:
+            current, deps = stack[-1]
+            for key in deps:
+                if key not in seen:
+                    seen.add(key)
+                    dep = self.tasks[key]
+                    if not dep.known or dep.status == "error":
+                        stack.append((dep, iter(dep.deps)))
+                        break
+            else:
+                stack.pop()
+                order.append(current)
+        return order
+
+    def _tell_dependencies(self, task: ClientTask) -> None:
+        if any(not self.tasks[key].known for key in task.deps):
+            for needed in self._closure(task)[:-1]:
+                if not needed.known:
+                    self._tell(needed)
+
+    def _tell(self, task: ClientTask) -> None:
+        """Submit one task, whose dependencies are known, to a scheduler that was not told of it."""
+        task.known = True
+        if task.call is None:
+            self._outbox.want((task.key,))
+            return
+        message = self._outbox.submitting(task.call, task.nfutures > 0)
+        message.keys.append(task.key)
+        message.args.append(task.args)
+        if message.deps is not None:
+            message.deps.append(list(task.deps))
+        elif task.deps:
+            message.deps = [[] for _ in message.keys]
+            message.deps[-1] = list(task.deps)
+
+    def _set(self, task: ClientTask, event: str) -> None:
+        after = TRANSITIONS[task.status, event]
+        if after != "error":
+            task.error = None
+        if after == "pending":
+            task.value = None
+        task.status = after
+        if task.waiters is not None or task.twins is not None:
+            self._changed(task)
+
+    def _changed(self, task: ClientTask) -> None:
+        for twin in task.twins or ():
+            _mirror(task, twin)
+        if task.status != "pending" and task.waiters is not None:
+            self._wake(task)
+
+    def _wake(self, task: ClientTask) -> None:
+        waiters, task.waiters = task.waiters, None
+        failed = task.status in FAILED
+        for waiter in waiters or ():
+            if waiter.mode == EACH:
+                waiter.ready.append(task.key)
+                self._queue(waiter)
+            elif waiter.remaining > 0:
+                waiter.remaining = 0 if waiter.eager and failed else waiter.remaining - 1
+                if waiter.remaining == 0:
+                    self._woken.append(waiter)
+
+    def _queue(self, waiter: Waiter) -> None:
+        if not waiter.queued and waiter.remaining >= 0:
+            waiter.queued = True
+            self._woken.append(waiter)
+
+    def _note(self, event: str, keys: list[Key]) -> None:
+        self._log.append((self._stimulus, event, keys))
+        self._log_nkeys += len(keys)
+        while self._log_nkeys > LOG_NKEYS and len(self._log) > 1:
+            self._log_nkeys -= len(self._log.popleft()[2])
+
+
+def _mirror(task: ClientTask, twin: ClientTask) -> None:
+    twin.value = task.value
+    twin.error = task.error
+    twin.type = task.type
+    twin.worker = task.worker
+    twin.reason = task.reason
+    twin.status = task.status
+
+
+def _sentence(reason: str, msg: str) -> str:
+    return ": ".join(part for part in (reason, msg) if part)
+
+
+_HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
+    TasksInMemory: ClientState._on_memory,
+    TasksErredForClient: ClientState._on_erred,
+    TasksCancelled: ClientState._on_cancelled,
+    TasksLost: ClientState._on_lost,
+    ClientEvent: ClientState._on_event,
+}
+
+_SENT = {
+    "SubmitTasks": "submit",
+    "WantKeys": "want",
+    "ReleaseKeys": "release",
+    "CancelKeys": "cancel",
+    "RetryKeys": "retry",
+}
+
+__all__ = ["TRANSITIONS", "ClientState"]

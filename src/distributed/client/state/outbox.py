@@ -1,0 +1,100 @@
+"""Messages to the scheduler while they are being built: in order, neighbours of a kind joined into columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from distributed.client.state.records import Call, Function
+from distributed.protocol.messages import (
+    CancelKeys,
+    DropFunctions,
+    Key,
+    Message,
+    PutFunctions,
+    ReleaseKeys,
+    RetryKeys,
+    SubmitTasks,
+    WantKeys,
+)
+
+#: Tasks of one message: bounds how long either side is busy with it.
+MAX_TASKS = 10_000
+#: Functions that the scheduler is asked to remember for this client, and their bytes.
+MAX_FUNCTIONS = 1_000
+MAX_FUNCTION_NBYTES = 256 * 2**20
+
+
+class Outbox:
+    """What will be sent next. The order of different kinds of messages is the order of the events."""
+
+    __slots__ = ("_call", "_put", "_put_nbytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._call: Call | None = None  # of the SubmitTasks at the end of messages
+        self._put: dict[bytes, Function] = {}  # what the scheduler knows, least recently used first
+        self._put_nbytes = 0
+
+    def submitting(self, call: Call, wanted: bool) -> SubmitTasks:
+        """The open message that a task of this call is appended to."""
+        if self.messages:
+            last = self.messages[-1]
+            if (
+                type(last) is SubmitTasks
+                and last.wanted is wanted
+                and self._call is not None
+                and self._call.same(call)
+                and len(last.keys) < MAX_TASKS
+            ):
+                return last
+        self._put_function(call.function)
+        self._call = call
+        message = SubmitTasks(call.function.id, call.name, [], [], None, call.options, wanted)
+        self.messages.append(message)
+        return message
+
+    def want(self, keys: Iterable[Key]) -> None:
+        self._extend(WantKeys, keys)
+
+    def release(self, keys: Iterable[Key]) -> None:
+        self._extend(ReleaseKeys, keys)
+
+    def retry(self, keys: Iterable[Key]) -> None:
+        self._extend(RetryKeys, keys)
+
+    def cancel(self, keys: list[Key], force: bool, reason: str, msg: str) -> None:
+        self.messages.append(CancelKeys(keys, force, reason, msg))
+
+    def take(self) -> list[Message]:
+        """Hand out everything and start anew."""
+        messages, self.messages = self.messages, []
+        self._call = None
+        return messages
+
+    def forget_functions(self) -> None:
+        """The scheduler at the other end knows none of our functions."""
+        self._put.clear()
+        self._put_nbytes = 0
+
+    def _extend(self, kind: Any, keys: Iterable[Key]) -> None:
+        if self.messages and type(self.messages[-1]) is kind and len(self.messages[-1].keys) < MAX_TASKS:
+            self.messages[-1].keys.extend(keys)
+        else:
+            self.messages.append(kind(list(keys)))
+
+    def _put_function(self, function: Function) -> None:
+        put = self._put
+        if function.id in put:
+            put[function.id] = put.pop(function.id)
+            return
+        put[function.id] = function
+        self._put_nbytes += function.nbytes
+        self.messages.append(PutFunctions([function.id], [function.blob]))
+        dropped: list[bytes] = []
+        while len(put) > 1 and (len(put) > MAX_FUNCTIONS or self._put_nbytes > MAX_FUNCTION_NBYTES):
+            oldest = next(iter(put))
+            self._put_nbytes -= put.pop(oldest).nbytes
+            dropped.append(oldest)
+        if dropped:
+            self.messages.append(DropFunctions(dropped))
