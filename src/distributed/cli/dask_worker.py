@@ -231,16 +231,14 @@ def _make_server(
 ) -> Any:
     from distributed.utils import import_term
 
-    worker_class = import_term(given["worker_class"]) if given["worker_class"] else None
+    worker_class: Any = import_term(given["worker_class"]) if given["worker_class"] else None
     listen = given["listen_address"]
     if not given["nanny"]:
         if listen:
             own |= _host_and_port(listen)
         elif worker_port is not None:
             own["port"] = worker_port
-        if worker_class is None:
-            from distributed.worker import Worker as worker_class
-        return worker_class(address, **own)
+        return (worker_class or import_term("distributed.worker.Worker"))(address, **own)
     from distributed.nanny import Nanny
 
     if listen:

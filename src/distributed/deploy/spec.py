@@ -97,9 +97,6 @@ class SpecCluster(Cluster):
         scheduler_sync_interval: float | str = 1,
         shutdown_scheduler: bool = True,
     ) -> None:
-        if loop is None and asynchronous is False:
-            loop = None  # a loop of our own, in its own thread
-        self._created: weakref.WeakSet[Any] = weakref.WeakSet()
         self.scheduler_spec = copy.copy(scheduler)
         self.worker_spec = copy.copy(workers) if workers else {}
         self.new_spec = copy.copy(worker) if worker else None
@@ -112,7 +109,7 @@ class SpecCluster(Cluster):
         self._correcting: asyncio.Task[None] | None = None
         self._missing_since: dict[Any, float] = {}
         self._lost_worker_timeout = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
-        self._failed_to_start: BaseException | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._restore_logs = None
         super().__init__(
             asynchronous=asynchronous,
@@ -170,12 +167,11 @@ class SpecCluster(Cluster):
         return self
 
     async def _close(self) -> None:
-        if self.status is Status.closed:
-            return
-        if self.status is Status.closing:
-            while self.status is Status.closing:
-                await asyncio.sleep(0.01)
-            return
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_now())
+        await asyncio.shield(self._closing)
+
+    async def _close_now(self) -> None:
         self.status = Status.closing
         if self._correcting is not None:
             self._correcting.cancel()
@@ -240,7 +236,6 @@ class SpecCluster(Cluster):
                     await worker.close()
             else:
                 self.workers[name] = worker
-                self._created.add(worker)
                 self._log(f"started worker {name}")
         if failure is not None:
             raise failure
@@ -289,9 +284,10 @@ class SpecCluster(Cluster):
                 lost.append(name)
             elif any(str(w) in observed for w in self._names_of(name)):
                 self._missing_since.pop(name, None)
-            elif name in self.worker_spec and isinstance(worker, ProcessInterface):
-                if now - self._missing_since.setdefault(name, now) > self._lost_worker_timeout:
-                    lost.append(name)
+            elif not isinstance(worker, ProcessInterface) or name not in self.worker_spec:
+                continue
+            elif now - self._missing_since.setdefault(name, now) > self._lost_worker_timeout:
+                lost.append(name)
         for name in lost:
             self._missing_since.pop(name, None)
             worker = self.workers.pop(name)
