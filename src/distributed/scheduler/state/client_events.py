@@ -12,13 +12,13 @@ from distributed.protocol.messages import (
     DropFunctions,
     Key,
     Message,
-    Payload,
     PutFunctions,
     ReleaseKeys,
     RetryKeys,
     SubmitTasks,
     WantKeys,
 )
+from distributed.protocol.payload import Payload
 from distributed.scheduler.state import lifecycle
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result

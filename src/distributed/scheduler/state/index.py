@@ -10,7 +10,8 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from distributed.protocol.messages import DropFunctions, Key, Payload, TaskOptions
+from distributed.protocol.messages import DropFunctions, Key, TaskOptions
+from distributed.protocol.payload import Payload
 from distributed.scheduler.state.outbox import Outbox
 from distributed.scheduler.state.queue import TaskQueue
 from distributed.scheduler.state.records import (

@@ -12,7 +12,6 @@ from distributed.protocol.messages import (
     FreeKeys,
     Key,
     Message,
-    Payload,
     StealTasks,
     TaskError,
     TasksCancelled,
@@ -20,6 +19,7 @@ from distributed.protocol.messages import (
     TasksInMemory,
     TasksLost,
 )
+from distributed.protocol.payload import Payload
 
 
 class Outbox:

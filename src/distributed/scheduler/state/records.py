@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from distributed.protocol.messages import Key, Payload, TaskError, TaskOptions
+from distributed.protocol.messages import Key, TaskError, TaskOptions
+from distributed.protocol.payload import Payload
 from distributed.scheduler.state.queue import TaskQueue
 
 #: Shared by all tasks without dependents; never written to.

@@ -60,7 +60,6 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     s.open.pop(ws, None)
     if address in s.retired:
         s.retired.remove(address)
-    s.outbox.forget_peer(address)
     for function in s.functions.values():
         function.workers.pop(ws, None)
     for key, found in list(s.unclaimed.items()):
@@ -89,6 +88,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     for ts in held:
         lifecycle.remove_replica(ts, ws)
     lifecycle.lost(s, held)
+    s.outbox.forget_peer(address)
     retirement.check_all(s)
 
 
