@@ -363,6 +363,7 @@ def sync(
         with contextlib.suppress(RuntimeError):
             inner.call_soon_threadsafe(cancel)
         raise
+    result: T
     result, error = outcome
     if error is not None:
         try:

@@ -331,10 +331,9 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        try:
+        # entered in another context (a generator-based fixture, say), it ends by itself there
+        with contextlib.suppress(ValueError):
             self._in_context.__exit__(None, None, None)
-        except ValueError:
-            pass  # entered in another context (a generator-based fixture, say): there it ends by itself
 
     # ------------------------------------------------------------ which client
 
@@ -406,7 +405,7 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         memory = [worker.get("memory_limit") for worker in workers.values()]
         text = f"<Client: {self._address!r} processes={len(workers)} threads={threads}"
         if all(memory):
-            text += f", memory={format_bytes(sum(memory))}"  # type: ignore[arg-type]
+            text += f", memory={format_bytes(sum(memory))}"
         return text + ">"
 
     def _repr_html_(self) -> str:

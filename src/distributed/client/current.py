@@ -98,10 +98,10 @@ def get_client(
     if timeout is None:
         timeout = 5
     worker = _current_worker()
-    if worker is not None and hasattr(worker, "_get_client"):
-        if not address or _same(worker.scheduler.address, address):
-            client: Client = worker._get_client(timeout=timeout)
-            return client
+    own = getattr(worker, "_get_client", None)
+    if own is not None and (not address or _same(worker.scheduler.address, address)):
+        client: Client = own(timeout=timeout)
+        return client
     found = current_client()
     if found is not None and (not address or _same(found.scheduler_address, address)):
         return found

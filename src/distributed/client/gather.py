@@ -121,9 +121,8 @@ class GatherMixin:
                     payloads[task.key] = task.value
                 elif status == "finished":
                     here.append(task)
-                elif status == "pending" and session.state.tasks.get(task.key) is None:
-                    if errors == "raise":  # released while we waited
-                        raise FutureCancelledError(task.key, "the future was released")
+                elif errors == "raise" and status == "pending" and task.key not in session.state.tasks:
+                    raise FutureCancelledError(task.key, "the future was released while it was waited for")
             got = await self._fetch_once(here, direct)
             payloads.update(got)
             left = [

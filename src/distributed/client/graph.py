@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from distributed.client.future import Future, make_future, packing
 from distributed.client.options import task_options
@@ -122,7 +122,7 @@ class GraphMixin:
                 tasks, wanted = [], key in outputs
             task = known.get(key)
             if task is None or task.call is None:
-                task = ClientTask(key, self._call(function, str(key_split(key)), options), payload, deps)  # type: ignore[attr-defined]
+                task = ClientTask(key, self._record(function, str(key_split(key)), options), payload, deps)  # type: ignore[attr-defined]
             tasks.append(task)
         self._hand_over_nodes(tasks, wanted, futures)
         return futures
@@ -180,7 +180,7 @@ class GraphMixin:
             if not is_dask_collection(collection):
                 results.append(collection)
                 continue
-            expr = FinalizeCompute(collections_to_expr([collection], optimize_graph))
+            expr: Any = FinalizeCompute(collections_to_expr([collection], optimize_graph))  # type: ignore[no-untyped-call]
             if optimize_graph:
                 expr = expr.optimize()
             keys = list(_flatten(expr.__dask_keys__()))
@@ -223,7 +223,7 @@ class GraphMixin:
         )
         results = []
         for collection in given:
-            expr = collections_to_expr([collection], optimize_graph)
+            expr: Any = collections_to_expr([collection], optimize_graph)
             if optimize_graph:
                 expr = expr.optimize()
             keys = list(_flatten(expr.__dask_keys__()))
@@ -293,7 +293,8 @@ def plan(graph: dict[Key, GraphNode], keys: list[Key]) -> tuple[list[Key], list[
                 needed[key] = {dep for dep in graph[key].dependencies if dep in graph}
     from dask.order import order
 
-    priorities = order({key: graph[key] for key in needed}, dependencies=needed)
+    chosen: Any = {key: graph[key] for key in needed}
+    priorities: dict[Any, int] = order(chosen, dependencies=cast(Any, needed))
     return sorted(needed, key=priorities.__getitem__), list(external)
 
 

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from distributed.client.errors import raise_failed
 from distributed.client.future import Future
 from distributed.client.state.records import Function
 from distributed.protocol import refs
@@ -193,7 +194,9 @@ class Packer:
         if not isinstance(obj, Future):
             return None
         check_owner(obj, self._client)
-        return obj.key  # type: ignore[no-any-return]
+        if obj._task.status in ("cancelled", "lost"):
+            raise_failed(obj._task)
+        return obj.key
 
     def _pickle(self, pair: Any) -> Payload:
         try:
@@ -207,7 +210,7 @@ class Packer:
 def check_owner(future: Future, client: Any) -> None:
     """Refuse a future that another client holds: its result may live in another network."""
     owner = future._client
-    if owner is not None and owner is not client and owner._state is not client._state:
+    if owner is not None and owner is not client and owner._session is not client._session:
         raise ValueError(
             f"{future!r} belongs to another client ({owner!r}); gather its result there and pass that on instead"
         )

@@ -224,10 +224,9 @@ class Session:
         if connection is not None and self.status == "running":
             messages = state.drain()
             if messages:
-                try:
+                # where it is closed, on_close comes next, and then everything is told again
+                with contextlib.suppress(CommClosedError):
                     connection.send_all(messages)
-                except CommClosedError:
-                    pass  # on_close comes next, and then everything is told again
         if state._woken:
             for waiter in state.take_woken():
                 waiter.wake()

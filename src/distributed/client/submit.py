@@ -103,7 +103,7 @@ class SubmitMixin:
             key = packer.key(name, payload) if pure and not options.actor else f"{name}-{uuid.uuid4().hex}"
         task = session.state.tasks.get(key)
         if task is None or task.call is None:
-            task = ClientTask(key, self._call(function, name, options), payload, deps)
+            task = ClientTask(key, self._record(function, name, options), payload, deps)
         future = make_future(self, task)  # type: ignore[arg-type]
         session.submit([task])
         return future
@@ -179,7 +179,7 @@ class SubmitMixin:
         if keys is None and (not pure or options.actor):
             token = uuid.uuid4().hex
             keys = (f"{prefix}-{token[:20]}{i:012x}" for i in itertools.count())
-        call = self._call(function, name, options)
+        call = self._record(function, name, options)
         return self._map_rows(Packer(function, self), call, prefix, rows, kwargs, keys)
 
     def _map_rows(
@@ -232,7 +232,7 @@ class SubmitMixin:
                         task = ClientTask(key, call, payload, deps)
                     tasks.append(task)
                     future = new_future(future_class)
-                    future.key = key
+                    future.key = key  # type: ignore[assignment]
                     future._task = task
                     future._client = None  # bound below, when its submission is counted
                     futures.append(future)
@@ -250,7 +250,7 @@ class SubmitMixin:
                 future._client = self  # type: ignore[assignment]
             self._session.submit(tasks)
 
-    def _call(self, function: Any, name: str, options: TaskOptions) -> Call:
+    def _record(self, function: Any, name: str, options: TaskOptions) -> Call:
         """One record for all calls of the same function with the same options."""
         signature = (function.id, name, options)
         call = self._calls.get(signature)

@@ -82,7 +82,8 @@ def _late(futures: list[Future], timeout: Any) -> str:
 
 
 def _sorted(futures: Iterable[Future]) -> DoneAndNotDoneFutures:
-    done, not_done = set(), set()
+    done: set[Future] = set()
+    not_done: set[Future] = set()
     for future in futures:
         status = future.status
         if status in ("cancelled", "lost"):

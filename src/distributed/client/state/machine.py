@@ -54,6 +54,11 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("error", "retry"): "pending",
     ("cancelled", "submit"): "pending",
     ("lost", "submit"): "pending",
+    (
+        "finished",
+        "submit",
+    ): "pending",  # these two only where no future lived: the scheduler may have forgotten
+    ("error", "submit"): "pending",
     ("pending", "abandoned"): "lost",
 }
 
@@ -100,17 +105,12 @@ class ClientState:
                 task.known = False
                 for dep in task.deps:
                     self._depend(dep)
-            if task.status in ("cancelled", "lost"):
-                self._set(task, "submit")
-                task.known = False
             if wanted:
+                if task.nfutures == 0 or task.status in ("cancelled", "lost"):
+                    task.known = False  # the scheduler may have let it go
+                    if task.status != "pending":
+                        self._set(task, "submit")
                 task.nfutures += 1
-                if task.nfutures == 1:
-                    task.known = (
-                        False  # an inner node that is asked for now: the scheduler may have let it go
-                    )
-                    if task.status == "finished":
-                        task.status, task.value = "pending", None
             if task.known:
                 continue
             if task.call is None:
@@ -143,7 +143,7 @@ class ClientState:
             have = self.tasks.setdefault(task.key, task)
             if have is not task:
                 have = self._join(have, task)
-            if have.status in ("cancelled", "lost"):
+            if have.status != "pending" and (have.nfutures == 0 or have.status in ("cancelled", "lost")):
                 self._set(have, "submit")
             have.nfutures += 1
             have.known = True
@@ -174,6 +174,7 @@ class ClientState:
             task = self.tasks.get(key)
             if task is not None and task.nfutures and TRANSITIONS.get((task.status, "cancel")):
                 task.reason = _sentence(reason, msg)
+                task.known = False
                 self._set(task, "cancel")
                 cancelled.append(key)
                 self._unanswered[key] = self._unanswered.get(key, 0) + 1
@@ -284,6 +285,7 @@ class ClientState:
             task = self.tasks.get(key)
             if task is not None and TRANSITIONS.get((task.status, "cancelled")):
                 task.reason = _sentence(message.reason, message.msg)
+                task.known = False
                 self._set(task, "cancelled")
 
     def _on_lost(self, message: TasksLost) -> None:
@@ -447,9 +449,10 @@ class ClientState:
         """Submit one task, whose dependencies are known, to a scheduler that was not told of it."""
         task.known = True
         if task.call is None:
-            self._outbox.want((task.key,))
+            self._outbox.want((task.key,))  # data of somebody: as a dependency it must be wanted, too
             return
-        message = self._outbox.submitting(task.call, task.nfutures > 0)
+        wanted = task.nfutures > 0 and task.status not in ("cancelled", "lost")
+        message = self._outbox.submitting(task.call, wanted)
         message.keys.append(task.key)
         message.args.append(task.args)
         if message.deps is not None:

@@ -78,8 +78,9 @@ class Outbox:
         self._put_nbytes = 0
 
     def _extend(self, kind: Any, keys: Iterable[Key]) -> None:
-        if self.messages and type(self.messages[-1]) is kind and len(self.messages[-1].keys) < MAX_TASKS:
-            self.messages[-1].keys.extend(keys)
+        last: Any = self.messages[-1] if self.messages else None
+        if type(last) is kind and len(last.keys) < MAX_TASKS:
+            last.keys.extend(keys)
         else:
             self.messages.append(kind(list(keys)))
 
