@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -13,6 +12,8 @@ from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
 from distributed.exceptions import AddressInUseError
+from distributed.preloading import process_preloads
+from distributed.scheduler_file import remove_scheduler_file
 from distributed.security import Security
 from distributed.security.keys import ENVIRONMENT_VARIABLE, default_key_path
 
@@ -111,15 +112,19 @@ async def _serve(
                 f"port {wanted} on {where} is in use; give another with --port, or --port 0 for any"
             ) from None
         raise
-    tune_garbage_collector()
+    preloads = process_preloads(scheduler, arguments.get("preload"), arguments.get("preload_argv"))
     try:
+        await preloads.start()
+        tune_garbage_collector()
         address = options.without_scheme(scheduler.address)
         say(f"Start scheduler at {address}")
         _explain(security, key_file, address)
         await first(stop.wait(), scheduler.finished())
     finally:
-        closing = asyncio.ensure_future(scheduler.close())
-        await closing
+        await preloads.teardown()
+        if "scheduler_file" in arguments:
+            remove_scheduler_file(arguments["scheduler_file"], scheduler.id)
+        await scheduler.close()
     return stop.exit_status
 
 

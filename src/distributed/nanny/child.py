@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -70,9 +71,14 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
         if message["op"] == "close":
             close(0, message.get("reason", "nanny-close"))
 
-    threading.Thread(
-        target=_watch_nanny, args=(channel, loop, command), name="distributed-watch-nanny", daemon=True
-    ).start()
+    guarded = asyncio.Event()
+    guard = threading.Thread(
+        target=_watch_nanny,
+        args=(channel, loop, guarded, command),
+        name="distributed-watch-nanny",
+        daemon=True,
+    )
+    guard.start()
     loop.add_signal_handler(signal.SIGTERM, close, 128 + signal.SIGTERM, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
     try:
@@ -85,6 +91,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
             raise
     else:
         tune_garbage_collector()
+        await guarded.wait()  # before any task runs: one may keep other threads from running
         directory = getattr(worker, "local_directory", None)
         os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))
         await worker.finished()
@@ -102,11 +109,13 @@ async def _close(worker: Any, reason: str) -> None:
 
 
 def _watch_nanny(
-    channel: IO[bytes], loop: asyncio.AbstractEventLoop, command: Callable[[dict[str, Any]], None]
+    channel: IO[bytes],
+    loop: asyncio.AbstractEventLoop,
+    guarded: asyncio.Event,
+    command: Callable[[dict[str, Any]], None],
 ) -> None:
-    import json
-
     _die_with_parent()
+    loop.call_soon_threadsafe(guarded.set)
     for line in channel:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends anyway
             loop.call_soon_threadsafe(command, json.loads(line))
