@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
-TimeoutError = TimeoutError  # noqa: A001 PLW0127  (a public name of this module, and the builtin)
+TimeoutError = TimeoutError  # a public name of this module, and the builtin
 
 
 class ProtocolError(Exception):

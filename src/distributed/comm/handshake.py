@@ -41,7 +41,7 @@ PROTOCOL_VERSION = 1
 
 MAGIC = b"\x89dstnet\n"
 _OPENING = struct.Struct("<8sHBB8s32s12x")  # magic, version, flags, status, key id, nonce
-_VERDICT = struct.Struct("<B3xI32s")  # status, nbytes of the Hello behind it, proof
+_VERDICT = struct.Struct("<II32s")  # status, nbytes of the Hello behind it, proof
 _LENGTH = struct.Struct("<I")
 _PROOF_NBYTES = 32
 MAX_HELLO_NBYTES = 4096

@@ -120,6 +120,7 @@ class InprocComm(Comm):
     def _tell_closed(self) -> None:
         on_close = self._on_close
         if on_close is not None:
+            self._deliver([])
             self._on_close = self._on_messages = None
             on_close(self._reason)
 

@@ -350,6 +350,7 @@ class TcpListener(Listener):
         self._on_comm = on_comm
         self._key = key
         self._unproved: set[TcpComm] = set()
+        self._stopped = False
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
@@ -375,10 +376,11 @@ class TcpListener(Listener):
         self._unproved.discard(comm)
         if error is None:
             self._on_comm(comm)
-        else:
+        elif not self._stopped:
             logger.warning("refused a connection to %s: %s", self.address, error)
 
     def stop(self) -> None:
+        self._stopped = True
         self._server.close()
         for comm in list(self._unproved):
             comm.abort()
@@ -424,8 +426,8 @@ class TcpBackend(Backend):
         except BaseException as exc:
             if comm is not None:
                 comm.abort()
-            if proved.done() and not proved.cancelled():
-                proved.exception()
+            if not proved.cancel() and not proved.cancelled():
+                proved.exception()  # seen
             if isinstance(exc, TimeoutError) and not isinstance(exc, ConnectError):
                 raise ConnectTimeoutError(
                     f"no connection to {shown} within {timeout:g} s; is the host up, and no firewall between?"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from distributed.core.connection import Connection
     from distributed.core.errors import clean_exception, error_message
     from distributed.core.pool import ConnectionPool, PooledRPCCall
-    from distributed.core.remote import rpc as rpc  # noqa: PLC0414
+    from distributed.core.remote import rpc as rpc
     from distributed.core.server import Server
     from distributed.core.status import Status
     from distributed.exceptions import CommClosedError, RemoteError, RPCClosed

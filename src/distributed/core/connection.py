@@ -287,7 +287,7 @@ class Connection:
                 result = handler(comm=self, **request.kwargs)
             else:
                 result = handler(**request.kwargs)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:  # nobody ends this process by a call that fails
             self._fail(request, exc)
             return
         if inspect.isawaitable(result):
@@ -300,16 +300,19 @@ class Connection:
     async def _serve_async(self, request: Request, awaitable: Awaitable[Any]) -> None:
         try:
             result = await awaitable
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._fail(request, exc)
+        except asyncio.CancelledError as exc:
+            self._fail(request, exc)  # unless it is the closing of this connection that cancels, the caller waits
+            raise
         else:
             if request.id and not self._closed:
                 self.send(Reply(request.id, result))
 
-    def _fail(self, request: Request, exc: Exception) -> None:
-        if not request.id:
+    def _fail(self, request: Request, exc: BaseException) -> None:
+        if not request.id and not isinstance(exc, asyncio.CancelledError):
             logger.error("%s, called by %s, failed", request.op, self.peer_address, exc_info=exc)
-        elif not self._closed:
+        elif request.id and not self._closed:
             packed = pack_error(exc)
             self.send(ReplyError(request.id, packed.exception_text, packed.exception, packed.traceback))
 

@@ -34,13 +34,13 @@ def clean_exception(
     """
     if isinstance(exception, (bytes, bytearray, memoryview, Serialized)):
         try:
-            exception = unpack(exception)  # type: ignore[arg-type]
+            exception = unpack(exception)
         except Exception:
             exception = kwargs.get("exception_text") or "an exception that cannot be unpickled here"
     if isinstance(exception, str):
         exception = RemoteError(exception)
     if isinstance(traceback, (bytes, bytearray, memoryview, Serialized)):
-        traceback = unpack_traceback(traceback)  # type: ignore[arg-type]
+        traceback = unpack_traceback(traceback)
     if not isinstance(traceback, TracebackType):
         traceback = None
     return type(exception), exception, traceback  # type: ignore[return-value]

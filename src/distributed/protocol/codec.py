@@ -3,13 +3,14 @@
 A frame's body is one MessagePack array of messages. Two extension types are used inside:
 
 * 1: a :class:`~distributed.protocol.payload.Serialized`, as (index of its first buffer in the frame, number of buffers);
-* 2: a tuple inside the free-form fields of calls, so that it comes back as a tuple and not as a list.
+* 2: a tuple inside the free-form fields of calls and events, so that it comes back as a tuple and not as a list.
 
 Keys need no such mark: their type tells ``msgspec`` that an array in a key column is a tuple.
 """
 
 from __future__ import annotations
 
+import copy
 import struct
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from distributed.exceptions import ProtocolError
+from distributed.protocol import bytes_keys
 from distributed.protocol import messages as m
 from distributed.protocol.frames import Limits, frame_header
 from distributed.protocol.payload import Buffer, Serialized
@@ -73,15 +75,13 @@ class Encoder:
         return [header, memoryview(body)[_HEADER_NBYTES:], *buffers]
 
     def _marked(self, message: Message) -> Message:
-        cls = type(message)
-        if cls is m.Request:
-            kwargs = self._mark(message.kwargs)  # type: ignore[attr-defined]
-            if kwargs is not message.kwargs:  # type: ignore[attr-defined]
-                return m.Request(message.id, message.op, kwargs)  # type: ignore[attr-defined]
-        elif cls is m.Reply:
-            result = self._mark(message.result)  # type: ignore[attr-defined]
-            if result is not message.result:  # type: ignore[attr-defined]
-                return m.Reply(message.id, result)  # type: ignore[attr-defined]
+        field = _FREE_FORM.get(type(message))
+        if field is not None:
+            value = getattr(message, field)
+            marked = self._mark(value)
+            if marked is not value:
+                message = copy.copy(message)
+                setattr(message, field, marked)
         return message
 
     def _mark(self, obj: Any) -> Any:
@@ -140,7 +140,12 @@ class Decoder:
         """
         self._buffers = buffers
         try:
-            return self._decoder.decode(body)  # type: ignore[return-value]
+            try:
+                return self._decoder.decode(body)  # type: ignore[return-value]
+            except msgspec.ValidationError as exc:
+                if "got `bytes`" not in str(exc):
+                    raise
+                return bytes_keys.decode(body, self._ext_hook)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(f"a frame does not hold messages of this protocol: {exc}") from None
         finally:
@@ -178,4 +183,13 @@ def decode(body: Buffer, buffers: Sequence[Buffer] = ()) -> list[Message]:
 
 
 _HEADER_NBYTES = 8
+
+#: Messages with a field that holds what it likes, and its name.
+_FREE_FORM: dict[type[Message], str] = {
+    m.Request: "kwargs",
+    m.Reply: "result",
+    m.ClientEvent: "data",
+    m.WorkerEvent: "data",
+    m.WorkerHeartbeat: "metrics",
+}
 _SCALARS = frozenset({str, int, float, bytes, bool, type(None), Serialized, bytearray, memoryview})

@@ -65,9 +65,9 @@ def unpack_error(
         except Exception as problem:
             text = f"{text} (it cannot be unpickled here: {exception_text(problem)})"
     if not isinstance(exc, BaseException):
-        return RemoteError(text or "the remote side failed without a word", exception, traceback)
+        exc = RemoteError(text or "the remote side failed without a word", exception, traceback)
     tb = unpack_traceback(traceback)
-    return exc.with_traceback(tb) if tb is not None else exc
+    return exc if tb is None else exc.with_traceback(tb)
 
 
 def unpack_traceback(traceback: Payload | None) -> TracebackType | None:

@@ -155,9 +155,7 @@ class FrameReader:
             read[: end - start] = read[start:end]
             self._start, self._end = 0, end - start
             end -= start
-        if end and len(read) - end < len(read) // 2 and len(read) < MAX_READ_BUFFER_NBYTES:
-            self._grow()
-        elif end == len(read):
+        if end == len(read) or (2 * end > len(read) and len(read) < MAX_READ_BUFFER_NBYTES):
             self._grow()
         return self._read[self._end :]
 

@@ -46,6 +46,9 @@ class Security:
     :func:`distributed.security.keys.find_key`.
     """
 
+    tls_ca_file: str | None
+    tls_ciphers: str | None
+
     def __init__(
         self,
         require_encryption: bool | None = None,
