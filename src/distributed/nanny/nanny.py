@@ -13,8 +13,8 @@ from typing import Any
 from distributed import config as configuration
 from distributed import system
 from distributed.comm.addressing import (
-    get_address_host,
-    get_local_address_for,
+    get_address_host_port,
+    local_ip_towards,
     normalize_address,
     unparse_host_port,
 )
@@ -196,7 +196,7 @@ class Nanny(Server):
             host = get_ip_interface(self._interface)
         elif host is None:
             with contextlib.suppress(OSError):  # an unknown name: the worker will say so
-                host = get_address_host(get_local_address_for(self.scheduler_address))
+                host = local_ip_towards(*get_address_host_port(self.scheduler_address))
         ports = parse_ports(self._port or 0)
         for port in ports:
             try:
