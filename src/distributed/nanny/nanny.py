@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -226,7 +225,6 @@ class Nanny(Server):
             Seconds before it is killed.
         """
         await self._supervisor.stop(timeout, reason)
-        self._remove_worker_directory()
 
     async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
         """End the worker and start a fresh one: ``"OK"``, or ``"timed out"`` after so many seconds."""
@@ -250,7 +248,6 @@ class Nanny(Server):
     async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
         await self._supervisor.stop(self._close_timeout, reason)
-        self._remove_worker_directory()
         if self.preloads is not None:
             await self.preloads.teardown()
 
@@ -357,12 +354,6 @@ class Nanny(Server):
         else:
             self._failure = RuntimeError(f"nanny of {self.name or self.worker_address}: {error}")
         self.terminate(reason="worker-ended")
-
-    def _remove_worker_directory(self) -> None:
-        """Remove what a killed worker could not remove itself, unless the user chose the directory."""
-        directory = self.worker_dir
-        if directory and directory != self.local_directory:
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _scheduler_address(host: Any, port: int | None, file: str | None, timeout: float | None) -> str:
