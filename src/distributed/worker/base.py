@@ -1,0 +1,127 @@
+"""The part of the worker's shell that drives the machine: messages in, instructions carried out, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from distributed.core import Connection, Server
+from distributed.exceptions import CommClosedError
+from distributed.protocol.messages import Message
+from distributed.protocol.payload import nbytes
+from distributed.worker.data import DataStore, Packed
+from distributed.worker.executor import Executor
+from distributed.worker.state import Close, Execute, Gather, Instruction, TakeBack, WorkerState
+
+logger = logging.getLogger("distributed.worker")
+
+#: Seconds a peer may take to answer, besides one for every so many bytes asked for.
+GATHER_TIMEOUT = 30.0
+GATHER_NBYTES_PER_SECOND = 1_000_000
+
+
+class WorkerBase(Server):
+    """Machine, store, threads and the stream to the scheduler, tied together. One turn: events, then :meth:`turn`."""
+
+    state: WorkerState
+    data: DataStore
+    executor: Executor
+    stream: Connection | None = None
+    _wake_handle: asyncio.TimerHandle | None = None
+
+    def turn(self) -> None:
+        """Carry out what the machine wants, and send what it says. Call after every event."""
+        now = time.monotonic()
+        state = self.state
+        while instructions := state.drain_instructions(now):
+            for instruction in instructions:
+                self._carry_out(instruction)
+        if self.stream is not None:
+            messages = state.outbox.drain()
+            if messages:
+                with contextlib.suppress(CommClosedError):  # its on_close starts the reconnection
+                    self.stream.send_all(messages)
+        wake_at = state.wake_at()
+        if wake_at is not None and self._wake_handle is None and self.loop is not None:
+            self._wake_handle = self.loop.call_later(max(0.0, wake_at - now), self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._wake_handle = None
+        self.turn()
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        kind = type(instruction)
+        if kind is Execute:
+            self.executor.submit(instruction.tasks)
+        elif kind is TakeBack:
+            self.state.taken_back(instruction, self.executor.take_back(instruction.tasks))
+        elif kind is Gather:
+            self.spawn(self._gather(instruction), name=f"gather from {instruction.worker}")
+        elif kind is Close:
+            self.close_as_told(instruction.reason, nanny=instruction.nanny)
+
+    def close_as_told(self, reason: str, *, nanny: bool) -> None:
+        """The scheduler wants this worker to stop."""
+        raise NotImplementedError
+
+    def on_messages(self, messages: list[Message]) -> None:
+        """Stream messages of the scheduler."""
+        now = time.monotonic()
+        handle = self.state.handle
+        for message in messages:
+            handle(message, now)
+        self.turn()
+
+    def wake(self) -> None:
+        """Called by threads: outcomes wait."""
+        loop = self.loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                loop.call_soon_threadsafe(self._on_outcomes)
+
+    def _on_outcomes(self) -> None:
+        outcomes = self.executor.drain()
+        state = self.state
+        if outcomes.seceded:
+            state.tasks_seceded(outcomes.seceded)
+        if outcomes.completed:
+            state.tasks_completed(outcomes.completed)
+        if outcomes.failed:
+            state.tasks_failed(outcomes.failed)
+        if outcomes.missing:
+            state.tasks_missing(outcomes.missing)
+        if outcomes.rescheduled:
+            state.tasks_rescheduled(outcomes.rescheduled)
+        self.turn()
+
+    async def _gather(self, request: Gather) -> None:
+        """Ask a peer for results; tell the machine how it went."""
+        peer = request.worker
+        busy = False
+        results: list[tuple[Any, Packed, int]] | None = None
+        try:
+            connection = await self.pool.connect(peer)
+            answer = await connection.call(
+                "get_data",
+                timeout=GATHER_TIMEOUT + request.nbytes / GATHER_NBYTES_PER_SECOND,
+                keys=request.keys,
+                who=self.address,
+            )
+            busy = answer["status"] == "busy"
+            if not busy:
+                results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
+        except OSError as error:  # also TimeoutError, and all that a broken connection raises
+            logger.info("could not fetch %d results from %s: %s", len(request.keys), peer, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("could not fetch %d results from %s", len(request.keys), peer)
+        now = time.monotonic()
+        if results is not None:
+            self.state.gathered(peer, results, now)
+        else:
+            self.state.gather_failed(peer, now, busy=busy)
+        self.turn()

@@ -1,0 +1,80 @@
+"""What code inside a task can ask for: its worker, its key, and to leave the pool of threads for a while."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from distributed.threadstate import thread_state
+from distributed.worker.executor import Slot, current_slot
+
+if TYPE_CHECKING:
+    from distributed.worker.server import Worker
+
+#: Workers of this process that run.
+workers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def get_worker() -> Worker:
+    """The worker that runs the current task.
+
+    Outside of tasks: the worker of this process, if there is exactly one kind of answer to that.
+
+    Raises
+    ------
+    ValueError
+        When there is no worker in this process.
+    """
+    slot = _current_slot()
+    if slot is not None:
+        worker: Worker = slot.executor.worker
+        return worker
+    for candidate in workers:
+        return candidate  # type: ignore[no-any-return]
+    raise ValueError("No worker found: get_worker() works inside tasks and in processes that run a worker")
+
+
+def secede() -> None:
+    """Leave the worker's pool of threads: this task goes on, another thread takes its place.
+
+    For tasks that wait for other tasks. Does nothing in a task that has left already.
+
+    Raises
+    ------
+    ValueError
+        Outside of a task.
+    """
+    slot = _task_slot("secede")
+    slot.executor.secede(slot)
+
+
+def rejoin() -> None:
+    """Come back into the worker's pool of threads after :func:`secede`; waits for a place.
+
+    Raises
+    ------
+    ValueError
+        Outside of a task.
+    """
+    slot = _task_slot("rejoin")
+    slot.executor.rejoin(slot)
+
+
+def get_current_task() -> Any:
+    """Key of the task that runs here. Raises ValueError outside of tasks."""
+    slot = _current_slot()
+    if slot is None or slot.task is None:
+        raise ValueError("no task runs here")
+    return slot.task.key
+
+
+def _current_slot() -> Slot | None:
+    slot: Slot | None = thread_state.slot
+    return slot if slot is not None else current_slot.get()
+
+
+def _task_slot(name: str) -> Slot:
+    slot: Slot | None = thread_state.slot
+    if slot is None or slot.task is None:
+        raise ValueError(f"{name}() can be called only in the thread of a task")
+    return slot

@@ -1,0 +1,254 @@
+"""What others may call on a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.protocol.messages import FreeKeys, Key
+from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.protocol.payload import nbytes as payload_nbytes
+from distributed.utils import has_arg, import_file
+from distributed.worker.base import WorkerBase, logger
+from distributed.worker.data import Packed
+from distributed.worker.results import describe, pack_result
+
+#: Results together larger than this (bytes) are pickled in a thread, not on the loop.
+OFFLOAD_NBYTES = 1_000_000
+
+
+class Operations(WorkerBase):
+    """Handlers: data in and out, running functions, plugins, and looking inside."""
+
+    name: Any
+    nthreads: int
+    local_directory: str
+    plugins: dict[str, Any]
+    max_transfers: int = 10
+    _transfers = 0
+    _own_directory: str | None = None
+
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        """Handlers by the name of their operation."""
+        return {
+            "get_data": self.get_data,
+            "update_data": self.update_data,
+            "free_keys": self.free_keys,
+            "delete_data": self.free_keys,
+            "run": self.run,
+            "run_coroutine": self.run,
+            "plugin_add": self.plugin_add,
+            "plugin_remove": self.plugin_remove,
+            "upload_file": self.upload_file,
+            "story": self.get_story,
+            "call_stack": self.get_call_stack,
+            "executing": self.executing,
+            "keys": self.keys,
+            "has_what": self.keys,
+        }
+
+    # ------------------------------------------------------------ data
+
+    async def get_data(self, keys: Iterable[Key], who: str | None = None) -> dict[str, Any]:
+        """Results held here.
+
+        Returns
+        -------
+        dict
+            ``status``: "OK", or "busy" when too many large transfers are under way: ask again later. ``data``: pairs
+            of key and payload. Keys not held are absent. The payload of a result that cannot be pickled raises a
+            TypeError that says so when it is unpickled.
+        """
+        tasks = self.state.tasks
+        held = [(key, self.data.raw(key)) for key in keys if key in self.data]
+        total = sum(tasks[key].nbytes for key, _ in held if key in tasks)
+        if total < OFFLOAD_NBYTES:
+            return {"status": "OK", "data": [[key, _payload(key, value)] for key, value in held]}
+        if self._transfers >= self.max_transfers:
+            return {"status": "busy", "data": []}
+        self._transfers += 1
+        try:
+            data = await asyncio.to_thread(lambda: [[key, _payload(key, value)] for key, value in held])
+        finally:
+            self._transfers -= 1
+        return {"status": "OK", "data": data}
+
+    async def update_data(self, data: list[Any]) -> dict[str, Any]:
+        """Take scattered data: pairs of key and payload.
+
+        Returns
+        -------
+        dict
+            ``data``: [key, nbytes, type] of each. The type is empty where the payload cannot be unpickled here.
+        """
+        if sum(payload_nbytes(payload) for _, payload in data) < OFFLOAD_NBYTES // 10:
+            items = [_take_in(key, payload) for key, payload in data]
+        else:
+            items = await asyncio.to_thread(lambda: [_take_in(key, payload) for key, payload in data])
+        self.state.scattered(items)
+        self.turn()
+        return {"status": "OK", "data": [[key, nbytes, typename] for key, _, nbytes, typename in items]}
+
+    def free_keys(self, keys: list[Key], reason: str = "") -> str:
+        """Forget these, as the stream message FreeKeys."""
+        self.state.handle(FreeKeys(list(keys)), time.monotonic())
+        self.turn()
+        return "OK"
+
+    def keys(self) -> list[Key]:
+        """Keys of everything held here."""
+        return list(self.data)
+
+    # ------------------------------------------------------------ running functions
+
+    async def run(
+        self, function: Any, args: Any = None, kwargs: Any = None, wait: bool = True
+    ) -> Payload | None:
+        """Call a function on the worker's loop, outside of any task; a coroutine is awaited.
+
+        Parameters
+        ----------
+        function, args, kwargs : payload
+            A parameter ``dask_worker`` of the function gets this worker.
+        wait : bool
+            False: answer at once; an exception is logged.
+        """
+        func = _unpacked(function)
+        call_args = _unpacked(args) or ()
+        call_kwargs = dict(_unpacked(kwargs) or {})
+        if "dask_worker" not in call_kwargs and has_arg(func, "dask_worker"):
+            call_kwargs["dask_worker"] = self
+        if not wait:
+            self.spawn(_call(func, call_args, call_kwargs), name=f"run {func!r}")
+            return None
+        return pack(await _call(func, call_args, call_kwargs))
+
+    async def plugin_add(self, plugin: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Install a plugin (an object or its payload); its ``setup(worker=...)`` is called and awaited.
+
+        One of the same name is torn down and replaced. What ``setup`` raises is raised here.
+        """
+        plugin = _unpacked(plugin)
+        name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
+        if name in self.plugins:
+            await self.plugin_remove(name)
+        self.plugins[name] = plugin
+        setup = getattr(plugin, "setup", None)
+        if setup is not None:
+            try:
+                await _call(setup, (), {"worker": self})
+            except BaseException:
+                self.plugins.pop(name, None)
+                raise
+        return {"status": "OK", "name": name}
+
+    async def plugin_remove(self, name: str) -> dict[str, Any]:
+        """Remove a plugin; its ``teardown(worker=...)`` is called. Raises KeyError when there is none of this name."""
+        plugin = self.plugins.pop(name)
+        teardown = getattr(plugin, "teardown", None)
+        if teardown is not None:
+            await _call(teardown, (), {"worker": self})
+        return {"status": "OK"}
+
+    async def teardown_plugins(self) -> None:
+        """At the end: every ``teardown``; one that raises is logged."""
+        for name in list(self.plugins):
+            try:
+                await self.plugin_remove(name)
+            except Exception:
+                logger.exception("plugin %s failed to stop", name)
+
+    async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        """Put a file into the worker's directory and, for .py, .zip and .egg, import it."""
+        content = _unpacked(data) if isinstance(data, Serialized) else data
+        if isinstance(content, str):
+            content = content.encode()
+        path = os.path.join(self.ensure_local_directory(), os.path.basename(filename))
+
+        def write() -> None:
+            with open(path, "wb") as file:
+                file.write(content)
+
+        await asyncio.to_thread(write)
+        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
+            import_file(path)
+        return {"status": "OK", "nbytes": len(content)}
+
+    def ensure_local_directory(self) -> str:
+        """The worker's directory for files, made when it is first needed and removed at the end."""
+        if self._own_directory is None:
+            os.makedirs(self.local_directory, exist_ok=True)
+            self._own_directory = tempfile.mkdtemp(prefix="worker-", dir=self.local_directory)
+        return self._own_directory
+
+    def remove_local_directory(self) -> None:
+        if self._own_directory is not None:
+            shutil.rmtree(self._own_directory, ignore_errors=True)
+            self._own_directory = None
+
+    # ------------------------------------------------------------ looking inside
+
+    def identity(self) -> dict[str, Any]:
+        """Who this is, and what it can take."""
+        return {
+            **super().identity(),
+            "name": self.name,
+            "nthreads": self.nthreads,
+            "status": self.status.name,
+            "resources": dict(self.state.total_resources),
+            "ndata": len(self.data),
+            "nbytes": self.state.nbytes,
+        }
+
+    def get_story(self, keys: list[Key]) -> list[list[Any]]:
+        """What happened to these keys: [key, start, finish, cause], oldest first."""
+        return [list(entry) for entry in self.state.story(*keys)]
+
+    story = get_story
+
+    def executing(self) -> list[list[Any]]:
+        """[key, seconds] of every task that runs now."""
+        now = time.perf_counter()
+        return [
+            [slot.task.key, now - slot.started] for slot in self.executor.running() if slot.task is not None
+        ]
+
+    def get_call_stack(self, keys: list[Key] | None = None) -> list[list[Any]]:
+        """[key, lines] of the Python stack of every task that runs now, or of those of ``keys``."""
+        stacks = self.executor.call_stacks()
+        return [[key, lines] for key, lines in stacks.items() if keys is None or key in keys]
+
+
+def _payload(key: Key, value: Any) -> Payload:
+    if type(value) is Packed:
+        payload = value.payload
+        if payload is not None:
+            return payload
+        value = value.value()
+    return pack_result(key, value)
+
+
+def _take_in(key: Key, payload: Payload) -> tuple[Key, Any, int, str]:
+    """(key, value, nbytes, type) of scattered data; what cannot be unpickled here may still be passed on."""
+    try:
+        value = unpack(payload)
+    except Exception:
+        return key, Packed(payload), payload_nbytes(payload), ""
+    size, typename, _ = describe(value, False)
+    return key, value, size, typename
+
+
+def _unpacked(value: Any) -> Any:
+    return unpack(value) if isinstance(value, bytes | Serialized) else value
+
+
+async def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    result = func(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result

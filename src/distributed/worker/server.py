@@ -1,0 +1,550 @@
+"""The worker of a network: its life, its scheduler, its heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psutil
+
+from distributed import config, system
+from distributed.comm.addressing import coerce_to_address, get_address_host, parse_address, unparse_address
+from distributed.comm.registry import connect
+from distributed.core import Connection, Status
+from distributed.core.listening import listen_addresses, listen_at_first
+from distributed.core.versions import get_versions
+from distributed.exceptions import CommClosedError, ProtocolError, SecurityError
+from distributed.loops import seconds
+from distributed.preloading import PreloadManager, process_preloads
+from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
+from distributed.scheduler_file import read_scheduler_address
+from distributed.worker import context
+from distributed.worker.base import logger
+from distributed.worker.data import DataStore
+from distributed.worker.executor import Executor
+from distributed.worker.operations import Operations
+from distributed.worker.state import WorkerState
+
+#: Seconds between attempts to reach the scheduler: the first, and the longest; each is drawn at random below that.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+
+class SchedulerCalls:
+    """The scheduler's operations over the worker's own stream: ``await worker.scheduler.identity()``."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def address(self) -> str:
+        """Where the scheduler is."""
+        return self._worker.scheduler_address
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        if op.startswith("_"):
+            raise AttributeError(op)
+
+        async def call(**kwargs: Any) -> Any:
+            stream = self._worker.stream
+            if stream is None:
+                raise CommClosedError(f"there is no connection to the scheduler at {self.address} now")
+            return await stream.request(op, kwargs)
+
+        call.__name__ = op
+        return call
+
+
+class Worker(Operations):
+    """Runs tasks in threads, keeps their results, hands them to other workers and to clients.
+
+    Parameters
+    ----------
+    scheduler_ip : str or Scheduler
+        Address of the scheduler, ``"tcp://192.168.0.1:8786"`` or ``"192.168.0.1:8786"``, or its host, or the object.
+    scheduler_port : int, optional
+        Its port, when ``scheduler_ip`` is a host.
+    scheduler_file : str, optional
+        File that the scheduler wrote its address into.
+    nthreads : int, optional
+        Tasks that run at the same time; default: the number of processors.
+    name : optional
+        Unique in the network; default: the address.
+    resources : mapping of str to float, optional
+        Amounts that tasks with ``resources=`` share.
+    local_directory : str, optional
+        Where a directory for files is made if one is needed.
+    memory_limit : int, float, str or None
+        Bytes, "4GiB", a fraction of the machine's memory, or "auto".
+    death_timeout : float or str, optional
+        Seconds to look for the scheduler at the start.
+    heartbeat_interval : float or str, optional
+        Seconds; default: what the scheduler asks for.
+    host, port, interface, protocol, contact_address : optional
+        Where to listen, and where others reach it. Default host: that of the socket which reaches the scheduler.
+    security : Security, optional
+        Default: the user's cluster key.
+    nanny : str, optional
+        Address of the nanny that watches this process.
+    lifetime, lifetime_stagger : float or str, optional
+        Seconds after which it leaves, give or take so many. ``lifetime_restart``: its nanny starts another one.
+    metrics, startup_information : mapping of str to callable, optional
+        ``f(worker)``: sent along with every heartbeat, or once.
+    validate : bool, optional
+        Check the machine's invariants after every message. Slow.
+
+    Other parameters are those known from the existing package and have no meaning (yet).
+
+    Examples
+    --------
+    >>> async def f(scheduler):
+    ...     async with Worker(scheduler.address, nthreads=2) as worker:
+    ...         await worker.finished()
+    """
+
+    def __init__(
+        self,
+        scheduler_ip: Any = None,
+        scheduler_port: int | None = None,
+        *,
+        scheduler_file: str | None = None,
+        nthreads: int | None = None,
+        loop: Any = None,
+        local_directory: str | None = None,
+        services: Any = None,
+        name: Any = None,
+        reconnect: Any = None,
+        executor: Any = None,
+        resources: Mapping[str, float] | None = None,
+        silence_logs: Any = None,
+        death_timeout: float | str | None = None,
+        preload: Any = None,
+        preload_argv: Any = None,
+        security: Any = None,
+        contact_address: str | None = None,
+        heartbeat_interval: float | str | None = None,
+        extensions: Any = None,
+        metrics: Mapping[str, Callable[[Worker], Any]] | None = None,
+        startup_information: Mapping[str, Callable[[Worker], Any]] | None = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        protocol: str | None = None,
+        dashboard_address: Any = None,
+        dashboard: bool = False,
+        http_prefix: str | None = "/",
+        nanny: Any = None,
+        plugins: Any = (),
+        low_level_profiler: Any = None,
+        validate: bool | None = None,
+        profile_cycle_interval: Any = None,
+        lifetime: float | str | None = None,
+        lifetime_stagger: float | str | None = None,
+        lifetime_restart: bool | None = None,
+        transition_counter_max: Any = False,
+        memory_limit: Any = "auto",
+        data: Any = None,
+        scheduler_sni: str | None = None,
+        WorkerStateClass: Any = WorkerState,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise TypeError(f"Worker got unknown parameters: {', '.join(sorted(kwargs))}")
+        super().__init__(
+            blocked_handlers=config.get("distributed.worker.blocked-handlers"), security=_security(security)
+        )
+        self.handlers.update(
+            {op: func for op, func in self.operations().items() if op not in self._blocked()}
+        )
+        self.scheduler_address = _scheduler_address(scheduler_ip, scheduler_port, scheduler_file)
+        self.scheduler = SchedulerCalls(self)
+        self.scheduler_id = ""
+        self.name = name
+        self.nthreads = int(nthreads) if nthreads else system.cpu_count()
+        if self.nthreads < 1:
+            raise ValueError(f"nthreads must be at least 1, not {nthreads}")
+        self.memory_limit = system.worker_memory_limit(memory_limit, self.nthreads)
+        self.local_directory = os.path.abspath(
+            local_directory
+            or config.get("temporary-directory", None)
+            or os.path.join(tempfile.gettempdir(), "dask-scratch-space")
+        )
+        self.nanny = getattr(nanny, "address", nanny)
+        self.death_timeout = _seconds(death_timeout, "distributed.worker.death-timeout")
+        self.heartbeat_interval = _seconds(heartbeat_interval, None)
+        self.lifetime = _seconds(lifetime, "distributed.worker.lifetime.duration")
+        self.lifetime_stagger = _seconds(lifetime_stagger, "distributed.worker.lifetime.stagger") or 0.0
+        self.lifetime_restart = bool(_first(lifetime_restart, "distributed.worker.lifetime.restart"))
+        self.validate = bool(_first(validate, "distributed.worker.validate"))
+        self.wants_restart = False
+        self.metrics = dict(metrics or {})
+        self.startup_information = dict(startup_information or {})
+        self.plugins: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
+        self.services: dict[str, Any] = {}
+        self.executors: dict[str, Any] = {}
+        self.preloads = PreloadManager(())
+        self.data = DataStore()
+        self.max_transfers = int(config.get("distributed.worker.connections.incoming", 10))
+        self.state = WorkerStateClass(data=self.data, resources=_resources(resources))
+        self._preload = (
+            _first(preload, "distributed.worker.preload"),
+            _first(preload_argv, "distributed.worker.preload-argv"),
+        )
+        self._plugins = plugins
+        self._where = (host, port, interface, protocol)
+        self._contact_address = contact_address
+        self._beat_handle: asyncio.TimerHandle | None = None
+        self._lifetime_handle: asyncio.TimerHandle | None = None
+        self._heartbeat_seconds = 1.0
+        self._process = psutil.Process()
+        self._client: Any = None
+        self._client_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Worker {self.address_safe!r}, name: {self.name}, status: {self.status.name}, "
+            f"stored: {len(self.data)}, running: {self.state.executing_count}/{self.nthreads}>"
+        )
+
+    # ------------------------------------------------------------ what programs read
+
+    @property
+    def address(self) -> str:
+        """Where others reach this worker. Raises ValueError before it listens."""
+        return self._contact_address or super().address
+
+    @property
+    def address_safe(self) -> str:
+        """:attr:`address`, or "not-running" before it listens."""
+        return self.address if self.listeners else "not-running"
+
+    worker_address = address
+
+    @property
+    def tasks(self) -> dict[Any, Any]:
+        """The machine's tasks by key."""
+        return self.state.tasks
+
+    @property
+    def thread_pool(self) -> Executor:
+        """The threads that run tasks."""
+        return self.executor
+
+    # ------------------------------------------------------------ life
+
+    async def on_start(self) -> None:
+        loop = asyncio.get_running_loop()
+        stream = await self._connect(self.death_timeout)
+        await self._listen(stream)
+        self.state.address = self.state.fetching.address = self.address
+        if self.name is None:
+            self.name = self.address
+        self.executor = Executor(self.nthreads, self.data, self.wake, loop=loop, worker=self)
+        self.executor.execution_state.update(scheduler=self.scheduler_address, ioloop=loop)
+        self.executors["default"] = self.executor
+        context.workers.add(self)
+        self.preloads = process_preloads(self, *self._preload)
+        await self.preloads.start()
+        for plugin in self._plugins:
+            await self.plugin_add(plugin)
+        await self._register(stream)
+        self._process.cpu_percent()
+        if self.lifetime:
+            stagger = random.uniform(-self.lifetime_stagger, self.lifetime_stagger)
+            self._lifetime_handle = loop.call_later(max(0.0, self.lifetime + stagger), self._lifetime_over)
+        logger.info("Worker at %s registered with the scheduler at %s", self.address, self.scheduler_address)
+
+    async def _listen(self, stream: Connection) -> None:
+        host, port, interface, protocol = self._where
+        scheme, _ = parse_address(self.scheduler_address)
+        if host is None and interface is None and scheme != "inproc":
+            host = get_address_host(stream.local_address)
+        await listen_at_first(self, listen_addresses(host, port or 0, interface, protocol or scheme))
+        contact = self._contact_address
+        if contact:
+            contact = unparse_address(*parse_address(contact))
+            if not contact.rpartition(":")[2].isdigit():
+                contact = f"{contact}:{self.listeners[0].contact_address.rpartition(':')[2]}"
+            self._contact_address = contact
+
+    async def close(
+        self,
+        timeout: float | None = 30,
+        executor_wait: bool = True,
+        nanny: bool = True,
+        reason: str = "worker-close",
+    ) -> None:
+        """Leave the network and stop.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds for plugins and preloads to stop.
+        executor_wait : bool
+            Without a meaning: tasks that still run cannot be ended and are left behind, results are not waited for.
+        nanny : bool
+            False: the nanny, if there is one, shall start another worker.
+        reason : str
+            For logs and for the scheduler.
+        """
+        if not nanny:
+            self.wants_restart = True
+        await super().close(timeout=timeout, reason=reason)
+
+    def close_as_told(self, reason: str, *, nanny: bool) -> None:
+        logger.info("Worker at %s closes: %s", self.address_safe, reason or "the scheduler says so")
+        self.terminate(reason=reason or "the scheduler closes it", nanny=nanny)
+
+    async def close_gracefully(
+        self, restart: bool | None = None, reason: str = "worker-close-gracefully"
+    ) -> None:
+        """Leave without loss: the scheduler moves what only this worker holds, then it closes.
+
+        ``restart``: the nanny starts another worker; default ``lifetime_restart``.
+        """
+        if self.status in (Status.closing_gracefully, Status.closing, Status.closed):
+            return
+        self.status = Status.closing_gracefully
+        logger.info("Worker at %s leaves: %s", self.address, reason)
+        try:
+            await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=False)
+        except OSError as error:
+            logger.warning("the scheduler could not be told that %s leaves: %s", self.address, error)
+        await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
+
+    def _lifetime_over(self) -> None:
+        # Not by spawn: what closes the server must not be among the tasks that closing cancels.
+        self._leaving = asyncio.ensure_future(self.close_gracefully(reason="its lifetime is over"))
+
+    async def on_close(self, reason: str) -> None:
+        context.workers.discard(self)
+        for timer in (self._beat_handle, self._lifetime_handle, self._wake_handle):
+            if timer is not None:
+                timer.cancel()
+        stream, self.stream = self.stream, None
+        if stream is not None and not stream.closed:
+            with contextlib.suppress(CommClosedError):
+                stream.send_all([*self.state.outbox.drain(), WorkerClosing(reason)])
+        if "default" in self.executors:
+            self.executor.close()
+        await self.teardown_plugins()
+        await self.preloads.teardown()
+        if self._client is not None:
+            client, self._client = self._client, None
+            await asyncio.to_thread(client.close)
+        if stream is not None:
+            await stream.close()
+        self.remove_local_directory()
+
+    # ------------------------------------------------------------ the scheduler
+
+    async def _connect(self, timeout: float | None) -> Connection:
+        """A connection to the scheduler; tries again and again for ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_PAUSE
+        while True:
+            left = None if deadline is None else max(0.1, deadline - time.monotonic())
+            try:
+                comm = await connect(self.scheduler_address, security=self.security, timeout=left)
+                return Connection(comm, handlers=self.handlers)
+            except (SecurityError, ProtocolError):
+                raise  # trying again does not help
+            except OSError as error:
+                sleep = random.uniform(0.5, 1.0) * pause
+                if deadline is not None and time.monotonic() + sleep >= deadline:
+                    raise TimeoutError(
+                        f"no scheduler answers at {self.scheduler_address} for {timeout:g} s: {error}"
+                    ) from None
+                await asyncio.sleep(sleep)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _register(self, stream: Connection) -> None:
+        """Make ``stream`` the stream: tell the scheduler who this is, what it holds and what it runs."""
+        answer = await stream.call(
+            "register_worker",
+            timeout=30,
+            address=self.address,
+            name=self.name,
+            nthreads=self.nthreads,
+            memory_limit=self.memory_limit,
+            resources=dict(self.state.total_resources),
+            server_id=self.id,
+            host_id=system_id(),
+            pid=os.getpid(),
+            nanny=self.nanny,
+            local_directory=self.local_directory,
+            services={},
+            versions=get_versions(),
+            status=self.state.status,
+            holding=self.state.holding(),
+            running=self.state.running(),
+            **{name: func(self) for name, func in self.startup_information.items()},
+        )
+        if answer["status"] != "OK":
+            await stream.close()
+            raise ValueError(
+                f"the scheduler at {self.scheduler_address} refuses this worker: {answer['message']}"
+            )
+        self.scheduler_id = answer["scheduler_id"]
+        self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
+        self.stream = stream
+        stream.on_close.append(self._stream_closed)
+        stream.on_stream = self.on_messages
+        self.turn()
+        self._beat()
+
+    def _stream_closed(self, stream: Connection) -> None:
+        if self.stream is not stream:
+            return
+        self.stream = None
+        if self.status in (Status.closing, Status.closed, Status.failed):
+            return
+        logger.warning(
+            "Worker at %s lost its scheduler at %s: %s", self.address, self.scheduler_address, stream.reason
+        )
+        self.spawn(self._reconnect(), name="reconnect")
+
+    async def _reconnect(self) -> None:
+        timeout = config.seconds("distributed.worker.reconnect-timeout", 60.0)
+        deadline = time.monotonic() + (60.0 if timeout is None else timeout)
+        try:
+            while True:
+                stream = await self._connect(max(0.0, deadline - time.monotonic()))
+                self.state.scheduler_lost()
+                self.turn()
+                self.state.forget_unsent()
+                try:
+                    await self._register(stream)
+                    break
+                except OSError as error:  # it went away again
+                    logger.info("registration failed, trying again: %s", error)
+                    stream.abort()
+                    await asyncio.sleep(random.uniform(0.5, 1.0) * FIRST_PAUSE)
+        except (OSError, SecurityError, ProtocolError, ValueError) as error:
+            logger.error("Worker at %s gives up: %s", self.address, error)
+            self.terminate(reason=f"lost its scheduler: {error}")
+            return
+        logger.info("Worker at %s is back with the scheduler at %s", self.address, self.scheduler_address)
+
+    def on_messages(self, messages: list[Any]) -> None:
+        super().on_messages(messages)
+        status = self.state.status
+        if status != self.status.name and self.status in (Status.running, Status.paused):
+            self.status = Status[status]
+        if self.validate:
+            from distributed.worker.state.validation import validate
+
+            validate(self.state)
+
+    # ------------------------------------------------------------ heartbeat
+
+    def _beat(self) -> None:
+        if self._beat_handle is not None:
+            self._beat_handle.cancel()
+            self._beat_handle = None
+        if self.stream is None:
+            return
+        with contextlib.suppress(CommClosedError):
+            self.stream.send(WorkerHeartbeat(self.get_metrics()))
+        self._beat_handle = asyncio.get_running_loop().call_later(self._heartbeat_seconds, self._beat)
+
+    def get_metrics(self) -> dict[str, Any]:
+        """What a heartbeat says."""
+        process = self._process
+        with process.oneshot():
+            values: dict[str, Any] = {
+                "time": time.time(),
+                "cpu": process.cpu_percent(),
+                "memory": process.memory_info().rss,
+                "managed_bytes": self.state.nbytes,
+                "executing": self.state.executing_count,
+                "queued": self.executor.queued(),
+                "ready": self.state.ready_count(),
+                "in_memory": len(self.data),
+                "in_flight": len(self.state.fetching.in_flight),
+                "num_fds": process.num_fds() if hasattr(process, "num_fds") else 0,
+            }
+        for name, func in self.metrics.items():
+            try:
+                values[name] = func(self)
+            except Exception:
+                logger.exception("the metric %s failed", name)
+        return values
+
+    heartbeat = _beat
+
+    # ------------------------------------------------------------ clients inside tasks
+
+    def _get_client(self, timeout: float | str | None = None) -> Any:
+        """A client of this worker's scheduler, made when a task first asks for one."""
+        with self._client_lock:
+            if self._client is None:
+                from distributed.client import Client
+
+                self._client = Client(
+                    self.scheduler_address,
+                    security=self.security,
+                    timeout=timeout,
+                    set_as_default=False,
+                    name=f"worker-{self.name}",
+                )
+            return self._client
+
+    @property
+    def client(self) -> Any:
+        """As ``get_client()`` inside a task."""
+        return self._get_client()
+
+    def _blocked(self) -> set[str]:
+        return set(config.get("distributed.worker.blocked-handlers") or ())
+
+
+def system_id() -> str:
+    """What processes of one host and boot have in common."""
+    from distributed.comm.handshake import own_hello
+
+    return str(getattr(own_hello(), "boot_id", ""))
+
+
+def _scheduler_address(ip: Any, port: int | None, file: str | None) -> str:
+    if ip is None and file is not None:
+        return read_scheduler_address(file, config.seconds("distributed.worker.death-timeout"))
+    if ip is None:
+        ip = config.get("scheduler-address", None)
+    if ip is None:
+        raise ValueError(
+            "no scheduler: give its address, as in Worker('192.168.0.1:8786'), or scheduler_file="
+        )
+    if not isinstance(ip, str | tuple | list):
+        ip = ip.address  # a Scheduler or a cluster
+    return coerce_to_address((ip, port) if port is not None and isinstance(ip, str) else ip)
+
+
+def _resources(given: Mapping[str, float] | None) -> dict[str, float]:
+    resources = dict(config.get("distributed.worker.resources", None) or {}) if given is None else dict(given)
+    return {str(name): float(amount) for name, amount in resources.items()}
+
+
+def _seconds(given: float | str | None, key: str | None) -> float | None:
+    if given is not None:
+        return seconds(given)
+    return None if key is None else config.seconds(key)
+
+
+def _first(given: Any, key: str) -> Any:
+    return config.get(key, None) if given is None else given
+
+
+def _security(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        from distributed.security import Security
+
+        return Security(**given)
+    return given

@@ -1,0 +1,45 @@
+"""What the worker's machine asks its shell to do."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from distributed.protocol.messages import Key
+from distributed.worker.state.tasks import TaskState
+
+
+class Execute(msgspec.Struct):
+    """Hand these to the executor. Answered, one by one, by what the machine's ``tasks_*`` events take."""
+
+    tasks: list[TaskState]
+
+
+class TakeBack(msgspec.Struct):
+    """Take back what no thread has started. Answered at once by ``taken_back(instruction, taken)``.
+
+    ``purpose`` is "free" (discard), "pause" (keep, run later), "steal" or "closing" (give back to the scheduler).
+    """
+
+    tasks: list[TaskState]
+    purpose: str
+    answer: Any = None
+
+
+class Gather(msgspec.Struct):
+    """Ask ``worker`` for the results of ``keys``. Answered by ``gathered`` or ``gather_failed``."""
+
+    worker: str
+    keys: list[Key]
+    nbytes: int
+
+
+class Close(msgspec.Struct):
+    """The scheduler wants this worker to stop; ``nanny``: for good."""
+
+    reason: str
+    nanny: bool
+
+
+Instruction: TypeAlias = Execute | TakeBack | Gather | Close
