@@ -28,7 +28,7 @@ EXIT_FAILED = 78
 class ChildSpec:
     """What a worker process is to be.
 
-    ``worker_class`` is called with ``scheduler`` and ``kwargs``; ``config`` is the whole of dask's
+    ``worker_class``, or what it names, is called with ``scheduler`` and ``kwargs``; ``config`` is the whole of dask's
     configuration, ``logging_level`` the level of our own loggers.
     """
 

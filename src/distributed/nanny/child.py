@@ -22,6 +22,7 @@ from distributed import config
 from distributed.collector import tune_garbage_collector
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
+from distributed.utils import import_term
 
 logger = logging.getLogger("distributed.nanny.child")
 
@@ -57,7 +58,10 @@ def _report_failure(nanny: int, error: BaseException) -> None:
 
 async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
     loop = asyncio.get_running_loop()
-    worker = spec.worker_class(spec.scheduler, **spec.kwargs)
+    worker_class = spec.worker_class
+    if isinstance(worker_class, str):
+        worker_class = import_term(worker_class)
+    worker = worker_class(spec.scheduler, **spec.kwargs)
     status = 0
     closing: list[asyncio.Task[Any]] = []
 
