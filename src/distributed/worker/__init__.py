@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distributed.client import get_client
     from distributed.threadstate import thread_state
     from distributed.worker.context import get_worker, rejoin, secede
     from distributed.worker.server import Worker
@@ -25,7 +24,7 @@ _HOMES = {
     "thread_state": "distributed.threadstate",
 }
 
-__all__ = ["Worker", "WorkerState", "get_client", "get_worker", "rejoin", "secede", "thread_state"]
+__all__ = ["Worker", "WorkerState", "get_worker", "rejoin", "secede", "thread_state"]
 
 
 def __getattr__(name: str) -> Any:

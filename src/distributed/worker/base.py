@@ -30,6 +30,7 @@ class WorkerBase(Server):
     data: DataStore
     executor: Executor
     stream: Connection | None = None
+    validate: bool = False
     _wake_handle: asyncio.TimerHandle | None = None
 
     def turn(self) -> None:
@@ -44,6 +45,8 @@ class WorkerBase(Server):
             if messages:
                 with contextlib.suppress(CommClosedError):  # its on_close starts the reconnection
                     self.stream.send_all(messages)
+        if self.validate:
+            state.validate()
         wake_at = state.wake_at()
         if wake_at is not None and self._wake_handle is None and self.loop is not None:
             self._wake_handle = self.loop.call_later(max(0.0, wake_at - now), self._wake_up)
@@ -53,14 +56,14 @@ class WorkerBase(Server):
         self.turn()
 
     def _carry_out(self, instruction: Instruction) -> None:
-        kind = type(instruction)
-        if kind is Execute:
+        if isinstance(instruction, Execute):
             self.executor.submit(instruction.tasks)
-        elif kind is TakeBack:
+        elif isinstance(instruction, TakeBack):
             self.state.taken_back(instruction, self.executor.take_back(instruction.tasks))
-        elif kind is Gather:
+        elif isinstance(instruction, Gather):
             self.spawn(self._gather(instruction), name=f"gather from {instruction.worker}")
-        elif kind is Close:
+        else:
+            assert isinstance(instruction, Close)
             self.close_as_told(instruction.reason, nanny=instruction.nanny)
 
     def close_as_told(self, reason: str, *, nanny: bool) -> None:

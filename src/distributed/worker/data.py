@@ -47,7 +47,12 @@ class DataStore(dict[Key, Any]):
         return value.value() if type(value) is Packed else value
 
     def get(self, key: Key, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        try:
+            return self[key]
+        except KeyError:
+            if key in self:  # raised by unpickling the value
+                raise
+            return default
 
     def raw(self, key: Key) -> Any:
         """The value, or the :class:`Packed` that holds it. Raises KeyError when the key is not here."""

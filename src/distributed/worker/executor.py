@@ -199,7 +199,7 @@ class Executor:
         return stacks
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Start nothing more, end the threads. Threads in the middle of a task are left behind after ``timeout`` seconds.
+        """Start nothing more, end the threads. Those in the middle of a task are left behind after ``timeout`` s.
 
         Returns
         -------
@@ -213,11 +213,11 @@ class Executor:
             self._tokens.put(None)
             if slot.future is not None:
                 slot.future.cancel()
-        deadline = perf_counter() + timeout
-        current = threading.current_thread()
+        now = perf_counter()
         for slot in slots:
-            if slot.thread is not None and slot.thread is not current:
-                slot.thread.join(max(0.0, deadline - perf_counter()))
+            if slot.thread is not None and slot.thread is not threading.current_thread():
+                patience = timeout if slot.task is not None else max(timeout, 1.0)
+                slot.thread.join(max(0.0, now + patience - perf_counter()))
         return not self.slots
 
     # ------------------------------------------------------------ the threads' side

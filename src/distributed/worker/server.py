@@ -192,7 +192,7 @@ class Worker(Operations):
         self.preloads = PreloadManager(())
         self.data = DataStore()
         self.max_transfers = int(config.get("distributed.worker.connections.incoming", 10))
-        self.state = WorkerStateClass(data=self.data, resources=_resources(resources))
+        self.state = WorkerStateClass(data=self.data, resources=_resources(resources), nthreads=self.nthreads)
         self._preload = (
             _first(preload, "distributed.worker.preload"),
             _first(preload_argv, "distributed.worker.preload-argv"),
@@ -274,7 +274,7 @@ class Worker(Operations):
                 contact = f"{contact}:{self.listeners[0].contact_address.rpartition(':')[2]}"
             self._contact_address = contact
 
-    async def close(
+    async def close(  # type: ignore[override]  # reason= is last: the known order
         self,
         timeout: float | None = 30,
         executor_wait: bool = True,
@@ -438,10 +438,6 @@ class Worker(Operations):
         status = self.state.status
         if status != self.status.name and self.status in (Status.running, Status.paused):
             self.status = Status[status]
-        if self.validate:
-            from distributed.worker.state.validation import validate
-
-            validate(self.state)
 
     # ------------------------------------------------------------ heartbeat
 

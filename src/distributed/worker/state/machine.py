@@ -13,10 +13,8 @@ Rules
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, MutableMapping
-from heapq import heappop, heappush
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from distributed.protocol.messages import (
     AcquireReplicas,
@@ -34,17 +32,15 @@ from distributed.protocol.messages import (
     WorkerStatusChanged,
 )
 from distributed.protocol.payload import Payload, pack
-from distributed.worker.state.fetching import Fetching
-from distributed.worker.state.instructions import Close, Execute, Gather, Instruction, TakeBack
-from distributed.worker.state.outbox import Outbox
+from distributed.worker.state.instructions import Close, TakeBack
+from distributed.worker.state.replicas import Replicas
 from distributed.worker.state.tasks import Function, TaskGroup, TaskState
 
-Resources = tuple[tuple[str, float], ...]
 #: A finished task: task, value, nbytes, type name, inline payload or None, seconds.
-Completion = tuple[TaskState, Any, int, str, Payload | None, float]
+Completion: TypeAlias = tuple[TaskState, Any, int, str, Payload | None, float]
 
 
-class WorkerState:
+class WorkerState(Replicas):
     """What one worker knows and what it is about to do.
 
     Parameters
@@ -53,6 +49,8 @@ class WorkerState:
         The worker's own address.
     data : mutable mapping of key to value, optional
         Where results are put; the machine alone adds and removes.
+    nthreads : int
+        Tasks that may run at the same time; only kept for those who ask.
     resources : dict of str to float
         What tasks with ``resources`` may use altogether.
     history : int
@@ -61,34 +59,8 @@ class WorkerState:
         Limits for fetching from peers.
     """
 
-    def __init__(
-        self,
-        address: str = "",
-        *,
-        data: MutableMapping[Key, Any] | None = None,
-        resources: dict[str, float] | None = None,
-        history: int = 100_000,
-        fetching: Fetching | None = None,
-    ) -> None:
-        self.address = address
-        self.data: MutableMapping[Key, Any] = {} if data is None else data
-        self.status = "running"
-        self.tasks: dict[Key, TaskState] = {}
-        self.discarded: dict[Key, TaskState] = {}
-        self.functions: dict[bytes, Function] = {}
-        self.total_resources: dict[str, float] = dict(resources or {})
-        self.available_resources: dict[str, float] = dict(self.total_resources)
-        self.nbytes = 0
-        self.executing_count = 0
-        self.fetching = Fetching(address) if fetching is None else fetching
-        self.outbox = Outbox()
-        self.history: deque[tuple[Key, str, str, str]] = deque(maxlen=history)
-        self._ready: dict[Resources, list[tuple[int, int, int, TaskState]]] = {}
-        self._ready_serial = 0
-        self._execute: list[TaskState] = []
-        self._instructions: list[Instruction] = []
-        self._events = 0
-        self._stimulus = ""
+    def __init__(self, address: str = "", **kwargs: Any) -> None:
+        super().__init__(address, **kwargs)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             RunTasks: self._handle_run_tasks,
             FreeKeys: self._handle_free_keys,
@@ -99,8 +71,6 @@ class WorkerState:
             SetWorkerStatus: self._handle_set_status,
             CloseWorker: self._handle_close,
         }
-
-    # ------------------------------------------------------------ in and out
 
     def handle(self, message: Message, now: float) -> None:
         """Take one stream message of the scheduler.
@@ -116,41 +86,11 @@ class WorkerState:
         self._begin(type(message).__name__)
         handler(message, now)
 
-    def drain(self, now: float) -> tuple[list[Message], list[Instruction]]:
-        """Everything for the scheduler and for the shell since the last call, in order."""
-        instructions = self.drain_instructions(now)
-        return self.outbox.drain(), instructions
+    def validate(self) -> None:
+        """Check all invariants. Slow. Raises AssertionError."""
+        from distributed.worker.state.validation import validate
 
-    def drain_instructions(self, now: float) -> list[Instruction]:
-        """Only what the shell has to do; messages stay (there is no scheduler to send them to)."""
-        if self.fetching.pending:
-            self._fetch_more(now)
-        instructions, self._instructions = self._instructions, []
-        if self._execute:
-            instructions.append(Execute(self._execute))
-            self._execute = []
-        return instructions
-
-    def wake_at(self) -> float | None:
-        """When :meth:`drain` has to be called even if nothing happens (a busy peer is asked again)."""
-        return self.fetching.wake_at()
-
-    def story(self, *keys: Key) -> list[tuple[Key, str, str, str]]:
-        """The remembered transitions of these keys: (key, start, finish, what caused it)."""
-        wanted = set(keys)
-        return [entry for entry in self.history if entry[0] in wanted]
-
-    def ready_count(self) -> int:
-        """Tasks that could run if the worker were not paused or had more resources (an upper bound)."""
-        return sum(map(len, self._ready.values()))
-
-    def _begin(self, event: str) -> None:
-        self._events += 1
-        self._stimulus = f"{event}-{self._events}"
-
-    def _move(self, ts: TaskState, finish: str) -> None:
-        self.history.append((ts.key, ts.state, finish, self._stimulus))
-        ts.state = finish
+        validate(self)
 
     # ------------------------------------------------------------ told to run
 
@@ -251,66 +191,14 @@ class WorkerState:
         else:
             self._make_ready(ts)
 
-    def _make_ready(self, ts: TaskState) -> None:
-        """All it waited for is here: hand it over, or queue it while the worker is paused or short of resources."""
-        ts.waits = None
-        for dep in ts.deps:
-            if dep not in self.data:  # freed since
-                self._return_missing(ts, dep, [self.address])
-                return
-        if self.status == "running" and not ts.group.resources:
-            self._hand_over(ts)
-            return
-        self._move(ts, "ready")
-        self._queue(ts)
-        self._start_ready()
-
-    def _queue(self, ts: TaskState) -> None:
-        self._ready_serial += 1
-        entry = (ts.group.order, ts.seq, self._ready_serial, ts)
-        heappush(self._ready.setdefault(ts.group.resources, []), entry)
-
-    def _hand_over(self, ts: TaskState) -> None:
-        for name, amount in ts.group.resources:
-            self.available_resources[name] -= amount
-        self._move(ts, "executing")
-        self.executing_count += 1
-        self._execute.append(ts)
-
-    def _fits(self, resources: Resources) -> bool:
-        available = self.available_resources
-        return all(available.get(name, 0) >= amount for name, amount in resources)
-
-    def _start_ready(self) -> None:
-        """Hand over queued tasks, best first, as far as resources go."""
-        if self.status != "running":
-            return
-        while True:
-            best: list[tuple[int, int, int, TaskState]] | None = None
-            for resources, heap in list(self._ready.items()):
-                while heap and not self._is_queued(heap[0][3]):
-                    heappop(heap)
-                if not heap:
-                    del self._ready[resources]
-                elif self._fits(resources) and (best is None or heap[0] < best[0]):
-                    best = heap
-            if best is None:
-                return
-            self._hand_over(heappop(best)[3])
-
-    def _is_queued(self, ts: TaskState) -> bool:
-        return ts.state == "ready" and self.tasks.get(ts.key) is ts
-
-    def _end_execution(self, ts: TaskState) -> None:
-        """It no longer counts as executing; what it used is free."""
-        self.executing_count -= 1
-        self._free_resources(ts)
-
-    def _free_resources(self, ts: TaskState) -> None:
-        if ts.group.resources:
-            for name, amount in ts.group.resources:
-                self.available_resources[name] += amount
-            self._start_ready()
+    def _report_finished(self, ts: TaskState) -> None:
+        message = self.outbox.finished()
+        message.keys.append(ts.key)
+        message.seqs.append(ts.seq)
+        message.nbytes.append(ts.nbytes)
+        message.durations.append(ts.duration)
+        message.types.append(ts.type)
+        message.values.append(None)
 
     # ------------------------------------------------------------ what the executor says
 
@@ -421,16 +309,6 @@ class WorkerState:
             self.outbox.send(instruction.answer)
         self._start_ready()
 
-    def _discarded_ended(self, ts: TaskState) -> None:
-        key = ts.key
-        if self.discarded.get(key) is not ts:
-            return
-        del self.discarded[key]
-        self._free_resources(ts)
-        successor = self.tasks.get(key)
-        if successor is not None and successor.state == "waiting":
-            self._arrived(successor, key)
-
     # ------------------------------------------------------------ told to give up
 
     def _handle_free_keys(self, message: FreeKeys, now: float) -> None:
@@ -454,11 +332,6 @@ class WorkerState:
         if running:
             self._take_back(running, "free")
 
-    def _discard(self, ts: TaskState) -> None:
-        """Its result is unwanted; it may still run, and uses its resources until it ends."""
-        self.discarded[ts.key] = ts
-        self.executing_count -= 1
-
     def _handle_steal_tasks(self, message: StealTasks, now: float) -> None:
         answer = TasksReturned([], [], "stolen", [], [])
         candidates: list[TaskState] = []
@@ -476,182 +349,6 @@ class WorkerState:
             self._take_back(candidates, "steal", answer)
         else:
             self.outbox.send(answer)
-
-    def _take_back(self, tasks: list[TaskState], purpose: str, answer: TasksReturned | None = None) -> None:
-        """Ask for tasks handed over earlier. Those still in this turn's Execute must reach the executor first."""
-        if self._execute:
-            self._instructions.append(Execute(self._execute))
-            self._execute = []
-        self._instructions.append(TakeBack(tasks, purpose, answer))
-
-    def _forget(self, ts: TaskState) -> None:
-        """Drop a key that is not in memory; whoever waits for it is returned."""
-        key = ts.key
-        del self.tasks[key]
-        if ts.state == "fetch":
-            self.fetching.remove(ts)
-        if ts.state != "released":
-            self._move(ts, "released")
-        if ts.waits:
-            waits, ts.waits = ts.waits, None
-            for dep in waits:
-                if dep != key:
-                    self._stop_waiting(key, dep)
-        if ts.dependents:
-            dependents, ts.dependents = ts.dependents, None
-            for dependent in dependents:
-                waiting = self.tasks.get(dependent)
-                if waiting is not None:
-                    self._return_missing(waiting, key, [*(ts.failed or ()), self.address])
-
-    def _stop_waiting(self, key: Key, dep: Key) -> None:
-        source = self.tasks.get(dep)
-        if source is None or not source.dependents:
-            return
-        source.dependents.pop(key, None)
-        if source.state == "fetch" and not source.dependents and not source.acquire:
-            self._forget(source)
-
-    def _return_missing(self, ts: TaskState, dep: Key, addresses: list[str]) -> None:
-        message = self.outbox.returned(ts.key, ts.seq, "missing")
-        message.missing.append((dep, addresses))
-        if ts.waits:
-            ts.waits.discard(dep)
-        self._forget(ts)
-
-    # ------------------------------------------------------------ dependencies and replicas
-
-    def _handle_acquire_replicas(self, message: AcquireReplicas, now: float) -> None:
-        for key, nbytes, addresses in message.holders:
-            if key in self.data:
-                self.outbox.replica_added(key, self.tasks[key].nbytes)
-            elif self._want(key, nbytes, addresses):
-                self.tasks[key].acquire = True
-            else:
-                self.outbox.replica_missing(key, addresses)
-
-    def _want(self, key: Key, nbytes: int, addresses: list[str]) -> bool:
-        """See to it that this key gets here. False: nobody can deliver it."""
-        ts = self.tasks.get(key)
-        if ts is None:
-            holders = self.fetching.candidates(addresses, [])
-            if not holders:
-                return False
-            ts = self.tasks[key] = TaskState(key, state="released", nbytes=nbytes, holders=holders, failed=[])
-            self._move(ts, "fetch")
-            self.fetching.add(ts)
-        elif ts.state in ("fetch", "flight"):
-            known = set(ts.holders)
-            ts.holders.extend(h for h in self.fetching.candidates(addresses, ts.failed) if h not in known)
-            if ts.state == "fetch":
-                self.fetching.add(ts)
-        return True
-
-    def _fetch_more(self, now: float) -> None:
-        for gather, batch in self.fetching.next_requests(now):
-            self._begin("fetch")
-            for ts in batch:
-                self._move(ts, "flight")
-            self._instructions.append(gather)
-
-    def gathered(self, worker: str, results: Iterable[tuple[Key, Any, int]], now: float) -> None:
-        """``worker`` answered a Gather with these (key, value, nbytes); keys it left out it does not hold."""
-        self._begin("gathered")
-        asked = {ts.key: ts for ts in self.fetching.answered(worker)}
-        for key, value, nbytes in results:
-            ts = asked.pop(key, None)
-            if ts is None or ts.state != "flight" or self.tasks.get(key) is not ts:
-                continue
-            if not ts.dependents and not ts.acquire:  # nobody waits for it any more
-                self._forget(ts)
-                continue
-            self._into_memory(ts, value, nbytes, "")
-            self.outbox.replica_added(key, nbytes)
-        for ts in asked.values():
-            self._not_delivered(ts, worker)
-
-    def gather_failed(self, worker: str, now: float, *, busy: bool = False) -> None:
-        """``worker`` could not be asked, or (``busy``) wants to be asked later."""
-        self._begin("busy" if busy else "gather-failed")
-        batch = self.fetching.answered(worker)
-        if busy:
-            self.fetching.busy(worker, now)
-            for ts in batch:
-                if ts.state == "flight" and self.tasks.get(ts.key) is ts:
-                    if ts.dependents or ts.acquire:
-                        self._move(ts, "fetch")
-                        self.fetching.add(ts)
-                    else:
-                        self._forget(ts)
-            return
-        for ts in [*batch, *self.fetching.pending.get(worker, {}).values()]:
-            self._not_delivered(ts, worker)
-
-    def _not_delivered(self, ts: TaskState, worker: str) -> None:
-        """This holder does not count any more: try another, or give up."""
-        if ts.state not in ("fetch", "flight") or self.tasks.get(ts.key) is not ts:
-            return
-        if ts.state == "fetch":
-            self.fetching.lose(worker, ts)
-        if worker in ts.holders:
-            ts.holders.remove(worker)
-        ts.failed.append(worker)
-        if ts.holders and (ts.dependents or ts.acquire):
-            if ts.state == "flight":
-                self._move(ts, "fetch")
-                self.fetching.add(ts)
-            return
-        if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed)
-        self._forget(ts)
-
-    def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:
-        self.data[ts.key] = value
-        self._move(ts, "memory")
-        self.nbytes += nbytes
-        ts.nbytes, ts.type = nbytes, typename
-        ts.holders = ts.failed = ts.group = ts.args = None
-        ts.deps = ()
-        ts.acquire = False
-        if ts.dependents:
-            self._wake_dependents(ts)
-
-    def _wake_dependents(self, ts: TaskState) -> None:
-        dependents, ts.dependents = ts.dependents, None
-        for key in dependents:
-            self._arrived(self.tasks[key], ts.key)
-
-    def _arrived(self, ts: TaskState, dep: Key) -> None:
-        ts.waits.discard(dep)
-        if not ts.waits:
-            self._make_ready(ts)
-
-    def scattered(self, items: Iterable[tuple[Key, Any, int, str]]) -> None:
-        """Data sent straight to this worker: (key, value, nbytes, type name)."""
-        self._begin("scattered")
-        for key, value, nbytes, typename in items:
-            ts = self.tasks.get(key)
-            if ts is not None and ts.state == "memory":
-                self.nbytes += nbytes - ts.nbytes
-                self.data[key] = value
-                ts.nbytes, ts.type = nbytes, typename
-                continue
-            if ts is not None and ts.state in ("executing", "long-running"):
-                self._discard(ts)
-                del self.tasks[key]
-                self._move(ts, "released")
-                self._take_back([ts], "free")
-                dependents, ts.dependents = ts.dependents, None
-                ts = self.tasks[key] = TaskState(key, state="released", dependents=dependents)
-            elif ts is None:
-                ts = self.tasks[key] = TaskState(key, state="released")
-            elif ts.state == "fetch":
-                self.fetching.remove(ts)
-            elif ts.waits:
-                waits, ts.waits = ts.waits, None
-                for dep in waits - {key}:
-                    self._stop_waiting(key, dep)
-            self._into_memory(ts, value, nbytes, typename)
 
     # ------------------------------------------------------------ the worker itself
 
@@ -689,15 +386,6 @@ class WorkerState:
     def _handle_close(self, message: CloseWorker, now: float) -> None:
         self._instructions.append(Close(message.reason, message.nanny))
 
-    def _report_finished(self, ts: TaskState) -> None:
-        message = self.outbox.finished()
-        message.keys.append(ts.key)
-        message.seqs.append(ts.seq)
-        message.nbytes.append(ts.nbytes)
-        message.durations.append(ts.duration)
-        message.types.append(ts.type)
-        message.values.append(None)
-
     # ------------------------------------------------------------ another connection to a scheduler
 
     def scheduler_lost(self) -> None:
@@ -730,6 +418,3 @@ class WorkerState:
     def running(self) -> list[list[Any]]:
         """[key, seq] of everything that executes."""
         return [[ts.key, ts.seq] for ts in self.tasks.values() if ts.state in ("executing", "long-running")]
-
-
-__all__ = ["Completion", "Gather", "WorkerState"]

@@ -20,16 +20,18 @@ def validate(state: WorkerState) -> None:
             raise AssertionError(f"{ts!r}: {error}; story: {state.story(key)}") from error
     in_memory = {key for key, ts in state.tasks.items() if ts.state == "memory"}
     assert in_memory == set(state.data), f"the store differs from the tasks by {in_memory ^ set(state.data)}"
-    assert state.nbytes == sum(ts.nbytes for ts in state.tasks.values() if ts.state == "memory"), "nbytes is wrong"
+    assert state.nbytes == sum(ts.nbytes for ts in state.tasks.values() if ts.state == "memory"), (
+        "nbytes is wrong"
+    )
     executing = [ts for ts in state.tasks.values() if ts.state in ("executing", "long-running")]
     assert state.executing_count == len(executing), f"{state.executing_count=} {executing=}"
     _validate_resources(state, executing)
     _validate_fetching(state)
     for key, ts in state.discarded.items():
         assert ts.key == key, "discarded under another key"
-        assert state.tasks.get(key) is not ts, f"{key} is discarded and known"
+        assert state.tasks.get(key) is not ts, f"{key!r} is discarded and known"
     for key, start, finish, stimulus in state.history:
-        assert (start, finish) in TRANSITIONS, f"{key} went from {start} to {finish} by {stimulus}"
+        assert (start, finish) in TRANSITIONS, f"{key!r} went from {start} to {finish} by {stimulus}"
 
 
 def _validate_task(state: WorkerState, ts: TaskState) -> None:

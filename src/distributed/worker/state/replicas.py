@@ -1,0 +1,129 @@
+"""The part of the worker's machine that gets results of other workers here: dependencies, replicas, scattered data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from distributed.protocol.messages import AcquireReplicas, Key
+from distributed.worker.state.core import Core
+from distributed.worker.state.tasks import TaskState
+
+
+class Replicas(Core):
+    """Fetching and taking in."""
+
+    def _handle_acquire_replicas(self, message: AcquireReplicas, now: float) -> None:
+        for key, nbytes, addresses in message.holders:
+            if key in self.data:
+                self.outbox.replica_added(key, self.tasks[key].nbytes)
+            elif self._want(key, nbytes, addresses):
+                self.tasks[key].acquire = True
+            else:
+                self.outbox.replica_missing(key, addresses)
+
+    def _want(self, key: Key, nbytes: int, addresses: list[str]) -> bool:
+        """See to it that this key gets here. False: nobody can deliver it."""
+        ts = self.tasks.get(key)
+        if ts is None:
+            holders = self.fetching.candidates(addresses, [])
+            if not holders:
+                return False
+            ts = self.tasks[key] = TaskState(key, state="released", nbytes=nbytes, holders=holders, failed=[])
+            self._move(ts, "fetch")
+            self.fetching.add(ts)
+        elif ts.state in ("fetch", "flight"):
+            known = set(ts.holders)
+            ts.holders.extend(h for h in self.fetching.candidates(addresses, ts.failed) if h not in known)
+            if ts.state == "fetch":
+                self.fetching.add(ts)
+        return True
+
+    def gathered(self, worker: str, results: Iterable[tuple[Key, Any, int]], now: float) -> None:
+        """``worker`` answered a Gather with these (key, value, nbytes); keys it left out it does not hold."""
+        self._begin("gathered")
+        asked = {ts.key: ts for ts in self.fetching.answered(worker)}
+        for key, value, nbytes in results:
+            ts = asked.pop(key, None)
+            if ts is None or ts.state != "flight" or self.tasks.get(key) is not ts:
+                continue
+            if not ts.dependents and not ts.acquire:  # nobody waits for it any more
+                self._forget(ts)
+                continue
+            self._into_memory(ts, value, nbytes, "")
+            self.outbox.replica_added(key, nbytes)
+        for ts in asked.values():
+            self._not_delivered(ts, worker)
+
+    def gather_failed(self, worker: str, now: float, *, busy: bool = False) -> None:
+        """``worker`` could not be asked, or (``busy``) wants to be asked later."""
+        self._begin("busy" if busy else "gather-failed")
+        batch = self.fetching.answered(worker)
+        if busy:
+            self.fetching.busy(worker, now)
+            for ts in batch:
+                if ts.state == "flight" and self.tasks.get(ts.key) is ts:
+                    if ts.dependents or ts.acquire:
+                        self._move(ts, "fetch")
+                        self.fetching.add(ts)
+                    else:
+                        self._forget(ts)
+            return
+        for ts in [*batch, *self.fetching.pending.get(worker, {}).values()]:
+            self._not_delivered(ts, worker)
+
+    def _not_delivered(self, ts: TaskState, worker: str) -> None:
+        """This holder does not count any more: try another, or give up."""
+        if ts.state not in ("fetch", "flight") or self.tasks.get(ts.key) is not ts:
+            return
+        if ts.state == "fetch":
+            self.fetching.lose(worker, ts)
+        if worker in ts.holders:
+            ts.holders.remove(worker)
+        ts.failed.append(worker)
+        if ts.holders and (ts.dependents or ts.acquire):
+            if ts.state == "flight":
+                self._move(ts, "fetch")
+                self.fetching.add(ts)
+            return
+        if ts.acquire:
+            self.outbox.replica_missing(ts.key, ts.failed)
+        self._forget(ts)
+
+    def scattered(self, items: Iterable[tuple[Key, Any, int, str]]) -> None:
+        """Data sent straight to this worker: (key, value, nbytes, type name)."""
+        self._begin("scattered")
+        for key, value, nbytes, typename in items:
+            ts = self.tasks.get(key)
+            if ts is not None and ts.state == "memory":
+                self.nbytes += nbytes - ts.nbytes
+                self.data[key] = value
+                ts.nbytes, ts.type = nbytes, typename
+                continue
+            if ts is not None and ts.state in ("executing", "long-running"):
+                self._discard(ts)
+                del self.tasks[key]
+                self._move(ts, "released")
+                self._take_back([ts], "free")
+                dependents, ts.dependents = ts.dependents, None
+                ts = self.tasks[key] = TaskState(key, state="released", dependents=dependents)
+            elif ts is None:
+                ts = self.tasks[key] = TaskState(key, state="released")
+            elif ts.state == "fetch":
+                self.fetching.remove(ts)
+            elif ts.waits:
+                waits, ts.waits = ts.waits, None
+                for dep in waits - {key}:
+                    self._stop_waiting(key, dep)
+            self._into_memory(ts, value, nbytes, typename)
+
+    def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:
+        self.data[ts.key] = value
+        self._move(ts, "memory")
+        self.nbytes += nbytes
+        ts.nbytes, ts.type = nbytes, typename
+        ts.holders = ts.failed = ts.group = ts.args = None
+        ts.deps = ()
+        ts.acquire = False
+        if ts.dependents:
+            self._wake_dependents(ts)
