@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -13,12 +14,11 @@ from distributed import config, system
 from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
-from distributed.exceptions import CommClosedError
 from distributed.host import parse_ports
 from distributed.scheduler_file import read_scheduler_address
 
 NAME = "dworker"
-CLOSE_TIMEOUT = 10.0  # seconds a worker gets to close before it is killed
+_PATIENCE = 3.0  # seconds before it says what it waits for
 
 
 def _worker_options(function: Any) -> Any:
@@ -280,26 +280,33 @@ async def _serve(servers: list[Any], address: str, *, with_nanny: bool) -> int:
                 server.kill_nowait()
 
     stop = Stop(kill)
+    waiting = asyncio.get_running_loop().call_later(
+        _PATIENCE, tell, NAME, f"waiting for the scheduler at {options.without_scheme(address)}"
+    )
+
+    def announce(worker_address: str, scheduler_address: str) -> None:
+        waiting.cancel()
+        _announce(worker_address, scheduler_address)
+
     for server in servers:
         if with_nanny:
-            server.on_worker_start = _announce
-    life = asyncio.gather(*(_live(server, announce=not with_nanny) for server in servers))
+            server.on_worker_start = announce
+    life = asyncio.gather(*(_live(server, None if with_nanny else announce) for server in servers))
     try:
         await first(stop.wait(), life)
-    except TimeoutError as error:
-        raise Fatal(f"no scheduler at {options.without_scheme(address)}: {error}") from None
-    except CommClosedError as error:
-        raise Fatal(f"lost the scheduler at {options.without_scheme(address)}: {error}") from None
+    except RuntimeError as error:  # the worker process says why it could not start
+        raise Fatal(str(error)) from None
     finally:
+        waiting.cancel()
         await asyncio.gather(*(server.close() for server in servers), return_exceptions=True)
     return stop.exit_status
 
 
-async def _live(server: Any, *, announce: bool) -> None:
+async def _live(server: Any, announce: Callable[[str, str], None] | None) -> None:
     await server
-    if announce:
+    if announce is not None:
         tune_garbage_collector()
-        _announce(server.address, server.scheduler_address)
+        announce(server.address, server.scheduler_address)
     await server.finished()
 
 

@@ -11,16 +11,10 @@ from typing import Any
 
 from distributed import config as configuration
 from distributed import system
-from distributed.comm.addressing import (
-    get_address_host_port,
-    local_ip_towards,
-    normalize_address,
-    unparse_host_port,
-)
+from distributed.comm.addressing import get_address_host_port, local_ip_towards, normalize_address
+from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.core.server import Server
 from distributed.core.status import Status
-from distributed.exceptions import AddressInUseError
-from distributed.host import get_ip_interface, parse_ports
 from distributed.nanny.channel import ChildSpec
 from distributed.nanny.environment import worker_environment
 from distributed.nanny.memory import NannyMemoryManager
@@ -191,19 +185,10 @@ class Nanny(Server):
     async def _listen(self) -> None:
         """At the first free port of those given, on the interface that leads to the scheduler."""
         host = self._host
-        if host is None and self._interface is not None:
-            host = get_ip_interface(self._interface)
-        elif host is None:
+        if host is None and self._interface is None:
             with contextlib.suppress(OSError):  # an unknown name: the worker will say so
                 host = local_ip_towards(*get_address_host_port(self.scheduler_address))
-        ports = parse_ports(self._port or 0)
-        for port in ports:
-            try:
-                await self.listen(f"{self._protocol or 'tcp'}://{unparse_host_port(host or '', port)}")
-                return
-            except AddressInUseError:
-                if port == ports[-1]:
-                    raise
+        await listen_at_first(self, listen_addresses(host, self._port or 0, self._interface, self._protocol))
 
     async def instantiate(self) -> str:
         """Start the worker if there is none; the name of the nanny's status.

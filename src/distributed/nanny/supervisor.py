@@ -157,6 +157,9 @@ class Supervisor:
                 await self._start()
                 return
             except WorkerStartError as error:
+                if error.error == "TimeoutError":  # it has looked for its scheduler long enough
+                    self._give_up(error)
+                    return
                 self._nfailures += 1
                 self.last_exit = f"could not start: {error}"
                 logger.warning("Worker could not be started again: %s", error)
