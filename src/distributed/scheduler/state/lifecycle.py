@@ -138,15 +138,15 @@ def lost(s: Index, tasks: Iterable[TaskState]) -> None:
 
 def back_to_runnable(s: Index, ts: TaskState) -> None:
     """A task that was given to a worker has to be placed again; first wait for what was lost meanwhile."""
-    _leave(s, ts)
     missing = [dep for dep in ts.dependencies if dep.state != "memory"]
-    if not missing:
-        placement.make_runnable(s, ts)
-        return
     failed = next((dep for dep in missing if dep.state == "erred"), None)
     if failed is not None:
         assert failed.error is not None
         to_erred(s, ts, failed.error)
+        return
+    _leave(s, ts)
+    if not missing:
+        placement.make_runnable(s, ts)
         return
     s.set_state(ts, "waiting")
     ts.nwaiting = len(missing)
@@ -161,6 +161,17 @@ def adopt_running(s: Index, ts: TaskState, ws: WorkerState, seq: int) -> None:
     _leave(s, ts)
     ts.seq = seq
     s.set_state(ts, "processing")
+    placement.on_worker(ts, ws)
+    placement.update_open(s, ws)
+
+
+def take_over(s: Index, ts: TaskState, ws: WorkerState, seq: int) -> None:
+    """A worker has been running since before the last restart what another was given after it: the first goes on."""
+    other = ts.processing_on
+    assert other is not None
+    s.outbox.free(other.address, ts.key)
+    placement.off_worker(s, ts, other)
+    ts.seq = seq
     placement.on_worker(ts, ws)
     placement.update_open(s, ws)
 

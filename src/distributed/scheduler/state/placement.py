@@ -192,9 +192,9 @@ def next_task(s: Index, ws: WorkerState) -> TaskState | None:
     mine = ws.backlog.peek()
     common = s.queue.peek()
     if mine is not None and (common is None or mine.priority < common.priority):
-        return _pop_fitting(ws.backlog, ws)
+        return _pop_fitting(ws.backlog, ws) or (_pop_fitting(s.queue, ws) if common is not None else None)
     if common is not None:
-        return _pop_fitting(s.queue, ws)
+        return _pop_fitting(s.queue, ws) or (_pop_fitting(ws.backlog, ws) if mine is not None else None)
     if s.backlogged and has_idle_thread(ws):
         return _from_others(s, ws)
     return None

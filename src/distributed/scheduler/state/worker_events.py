@@ -45,6 +45,8 @@ def add_worker(
             _unclaimed(s, key).running[ws] = seq
         elif ts.state in ("waiting", "queued", "no-worker") and (ts.seq == seq or not s.numbered(seq)):
             lifecycle.adopt_running(s, ts, ws, seq)
+        elif ts.state == "processing" and ts.processing_on is not ws and not s.numbered(seq):
+            lifecycle.take_over(s, ts, ws, seq)
         elif ws not in ts.who_has:
             s.outbox.free(ws.address, key)
     placement.update_open(s, ws)
@@ -255,10 +257,16 @@ def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Ke
     cs = s.clients.get(client) if client is not None else None
     for key, nbytes, typename in data:
         ts = s.tasks.get(key)
+        if cs is None and (ts is None or not ts.needed):  # that client left meanwhile
+            if ws is not None:
+                s.outbox.free(ws.address, key)
+            continue
         if ts is None:
             ts = client_events.create(s, key, None, b"", ())
         if cs is not None:
             client_events.want(s, ts, cs)
+        if ts.state == "released" and key in s.unclaimed:
+            lifecycle.claim(s, ts)
         if ws is None:  # it left meanwhile
             if ts.state == "released":
                 lifecycle.activate(s, (ts,))
@@ -299,6 +307,9 @@ def _not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
         for address in addresses:
             holder = s.workers.get(address)
             if holder is not None and holder in ts.who_has:
+                if ts.spec is None and len(ts.who_has) == 1 and ts.suspicious < s.settings.allowed_failures:
+                    ts.suspicious += 1  # the holder is there, and nobody could compute this again: ask again
+                    continue
                 lifecycle.remove_replica(ts, holder)
                 s.outbox.free(address, key)
     lifecycle.lost(s, affected)
