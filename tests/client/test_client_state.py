@@ -286,7 +286,7 @@ def test_the_answer_to_a_cancellation_does_not_hit_the_next_submission() -> None
     assert again.status == "pending"
     state.handle_message(TasksCancelled(["a"], "by another client", "sorry"))
     assert (again.status, again.reason) == ("cancelled", "by another client: sorry")
-    assert sent(state) == [("SubmitTasks", ["a"]), ("CancelKeys", ["a"]), ("SubmitTasks", ["a"])]
+    assert [kind for kind, _ in sent(state)] == ["SubmitTasks", "CancelKeys", "ReleaseKeys", "SubmitTasks"]
 
 
 def test_messages_on_forgotten_keys_are_ignored() -> None:
@@ -427,6 +427,7 @@ class ModelScheduler:
         self.states: dict[int, str] = {}
         self.functions: set[bytes] = set()
         self.answers: list[Any] = []
+        self.forced: set[int] = set()  # cancelled by others, so that the client cannot know
 
     def hear(self, message: Any) -> None:
         if isinstance(message, PutFunctions):
@@ -435,7 +436,11 @@ class ModelScheduler:
             assert message.fn in self.functions, "a function that never arrived"
             for i, key in enumerate(message.keys):
                 deps = tuple(message.deps[i]) if message.deps is not None else ()
-                assert all(dep in self.specs for dep in deps), "a dependency that never arrived"
+                if not all(dep in self.specs for dep in deps):
+                    assert self.forced.intersection(deps), "a dependency that never arrived"
+                    self.answers.append(TasksCancelled([key], "it depends on what is not there"))
+                    self.forced.add(key)
+                    continue
                 if key not in self.specs:
                     self.specs[key] = deps
                     self.states[key] = "waiting"
@@ -453,7 +458,6 @@ class ModelScheduler:
             for key in message.keys:
                 if self.states.get(key) == "erred":
                     self.states[key] = "waiting"
-        self.forget()
 
     def forget(self) -> None:
         needed: set[int] = set()
@@ -487,6 +491,7 @@ class ModelScheduler:
     def cancel_for_others(self, key: int) -> None:
         if key in self.wants:
             self.wants.discard(key)
+            self.forced.add(key)
             self.answers.append(TasksCancelled([key], "by others"))
             self.forget()
 
@@ -517,6 +522,7 @@ def test_every_future_resolves_and_nothing_is_left_behind(steps: list[tuple[Any,
     def send() -> None:
         for message in state.drain():
             scheduler.hear(message)
+        scheduler.forget()
 
     def receive() -> None:
         answers, scheduler.answers = scheduler.answers, []
@@ -527,7 +533,9 @@ def test_every_future_resolves_and_nothing_is_left_behind(steps: list[tuple[Any,
         match step:
             case ("submit", key, call):
                 known = state.tasks.get(key)
-                deps = tuple(k for k in range(key) if any(f.status in ("pending", "finished") for f in live(k)))
+                deps = tuple(
+                    k for k in range(key) if any(f.status in ("pending", "finished") for f in live(k))
+                )
                 future = known if known is not None else ClientTask(key, call, b"", deps)
                 futures.append(future)
                 state.handle_submit([future])
@@ -566,7 +574,7 @@ def test_every_future_resolves_and_nothing_is_left_behind(steps: list[tuple[Any,
         receive()
     assert scheduler.wants == {
         key for key, t in state.tasks.items() if t.nfutures and t.status in ("pending", "finished")
-    } | {key for key in scheduler.wants if state.tasks[key].status == "error"}
+    } | {key for key in scheduler.wants if state.tasks[key].status in ("error", "cancelled")}
     for key in list(scheduler.specs):
         scheduler.finish(key, "memory")
     receive()

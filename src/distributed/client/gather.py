@@ -121,7 +121,7 @@ class GatherMixin:
                     payloads[task.key] = task.value
                 elif status == "finished":
                     here.append(task)
-                elif errors == "raise" and status == "pending" and task.key not in session.state.tasks:
+                elif errors == "raise" and status == "pending" and not session.state.is_wanted(task.key):
                     raise FutureCancelledError(task.key, "the future was released while it was waited for")
             got = await self._fetch_once(here, direct)
             payloads.update(got)
@@ -130,7 +130,7 @@ class GatherMixin:
                 for task in left
                 if task.key not in payloads
                 and task.status not in FAILED
-                and session.state.tasks.get(task.key) is not None
+                and session.state.is_wanted(task.key)
             ]
             if left and not got and here:
                 idle += 1

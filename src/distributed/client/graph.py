@@ -90,27 +90,42 @@ class GraphMixin:
     def _graph_to_futures(self, dsk: Any, keys: list[Key], options: Any) -> dict[Key, Future]:
         """Submit a graph; a future for each of ``keys``."""
         self._session.check_open()
+        if not isinstance(dsk, Mapping):
+            if not hasattr(dsk, "__dask_graph__"):
+                raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
+            dsk = dsk.__dask_graph__()
         graph = to_task_spec(dsk)
-        unknown = [key for key in keys if key not in graph]
-        if unknown:
-            raise KeyError(f"the graph has no key {unknown[0]!r}")
-        order, external = plan(graph, keys)
+        futures: dict[Key, Future] = {}
+        for key in keys:
+            if key not in graph:
+                held = dsk.get(key) if isinstance(dsk, Mapping) else None
+                if not isinstance(held, Future):
+                    raise KeyError(f"the graph has no key {key!r}")
+                futures[key] = held
+        order, external = plan(graph, [key for key in keys if key in graph])
+        if external:
+            self._session.settle()
         for key in external:
             if key not in self._session.state.tasks:
                 raise ValueError(
                     f"the graph depends on {key!r}, which is neither in the graph nor a future of this client"
                 )
-        return self._submit_nodes(graph, order, set(keys), options)
+        self._submit_nodes(graph, order, set(keys), options, futures)
+        return futures
 
     def _submit_nodes(
-        self, graph: dict[Key, GraphNode], order: list[Key], outputs: set[Key], options: Any
-    ) -> dict[Key, Future]:
+        self,
+        graph: dict[Key, GraphNode],
+        order: list[Key],
+        outputs: set[Key],
+        options: Any,
+        futures: dict[Key, Future],
+    ) -> None:
         from dask.utils import key_split
 
         session = self._session
         function = functions.get(execute_graph_node)
         known = session.state.tasks
-        futures: dict[Key, Future] = {}
         tasks: list[ClientTask] = []
         wanted = False
         for key in order:
@@ -121,11 +136,10 @@ class GraphMixin:
                 self._hand_over_nodes(tasks, wanted, futures)
                 tasks, wanted = [], key in outputs
             task = known.get(key)
-            if task is None or task.call is None:
+            if task is None or not task.reusable:
                 task = ClientTask(key, self._record(function, str(key_split(key)), options), payload, deps)  # type: ignore[attr-defined]
             tasks.append(task)
         self._hand_over_nodes(tasks, wanted, futures)
-        return futures
 
     def _hand_over_nodes(self, tasks: list[ClientTask], wanted: bool, futures: dict[Key, Future]) -> None:
         if tasks:
@@ -237,22 +251,18 @@ async def _first(gathered: Any) -> Any:
     return (await gathered)[0]
 
 
-def to_task_spec(dsk: Any) -> dict[Key, GraphNode]:
-    """A graph in dask's current form, from whatever stands for one."""
-    from dask._task_spec import convert_legacy_graph
+def to_task_spec(dsk: Mapping[Key, Any]) -> dict[Key, GraphNode]:
+    """A graph in dask's current form. Raises ``ValueError`` where a task contains itself."""
+    from dask._task_spec import TaskRef, convert_legacy_graph
 
-    if not isinstance(dsk, Mapping):
-        if not hasattr(dsk, "__dask_graph__"):
-            raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
-        dsk = dsk.__dask_graph__()
     with _as_task_refs():
         try:
             graph: dict[Key, GraphNode] = convert_legacy_graph(dict(dsk))
         except RecursionError:
             raise ValueError("a task of the graph is nested too deeply, or contains itself") from None
-    missing = [key for key in dsk if key not in graph]
-    if missing:
-        raise ValueError(f"the graph contains a cycle: {missing[0]!r} is defined as itself")
+    for key in dsk:
+        if key not in graph and not isinstance(dsk[key], TaskRef):  # a future stands for its own key, rightly
+            raise ValueError(f"the graph contains a cycle: {key!r} is defined as itself")
     return graph
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
 from distributed.exceptions import CommClosedError
-from distributed.loops import Loop, seconds
+from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Session:
     def want(self, task: ClientTask) -> ClientTask:
         """Count a new future on a key; the record to read its status from."""
         known = self.state.tasks.get(task.key)
-        if known is not None:
+        if known is not None and known.status not in ("cancelled", "lost"):
             task = known
         self.post(self.state.handle_want, (task,))
         return task
@@ -178,7 +178,15 @@ class Session:
 
     def flush(self) -> None:
         """Take the events of this moment now: for coroutines that need their effect before they go on."""
-        self._turn()
+        for _ in range(len(self._events) // EVENTS_A_TURN + 1):
+            self._turn()
+
+    def settle(self) -> None:
+        """From any thread: return when what this thread posted before has taken effect."""
+        if _running_loop() is self._asyncio_loop:
+            self.flush()
+        else:
+            sync(self.loop, self.flush)
 
     def _turn(self) -> None:
         self._awake = False
@@ -311,7 +319,7 @@ class Session:
         self.check_open()
         await self._connected.wait()
         self.check_open()
-        self._turn()  # what was submitted before this call is on the stream before it
+        self.flush()  # what was submitted before this call is on the stream before it
         return await self.connection.request(op, kwargs)
 
     async def close(self, timeout: float | str | None = None) -> None:

@@ -102,7 +102,7 @@ class SubmitMixin:
         if key is None:
             key = packer.key(name, payload) if pure and not options.actor else f"{name}-{uuid.uuid4().hex}"
         task = session.state.tasks.get(key)
-        if task is None or task.call is None:
+        if task is None or not task.reusable:
             task = ClientTask(key, self._record(function, name, options), payload, deps)
         future = make_future(self, task)  # type: ignore[arg-type]
         session.submit([task])
@@ -228,7 +228,7 @@ class SubmitMixin:
                     else:
                         key = packer.key(prefix, payload)
                     task = known(key)
-                    if task is None or task.call is None:
+                    if task is None or not task.reusable:
                         task = ClientTask(key, call, payload, deps)
                     tasks.append(task)
                     future = new_future(future_class)

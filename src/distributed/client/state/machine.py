@@ -81,7 +81,8 @@ class ClientState:
         self.topics: list[ClientEvent] = []
         self._outbox = Outbox()
         self._woken: list[Waiter] = []
-        # Own cancellations that the scheduler has not answered yet: its answer must not hit a later submission.
+        # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer, and
+        # the answer itself, is about an earlier submission than the present one.
         self._unanswered: dict[Key, int] = {}
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
@@ -97,8 +98,10 @@ class ClientState:
         for task in tasks:
             key = task.key
             have = known.setdefault(key, task)
+            twin: ClientTask | None = None
             if have is not task:
-                task = self._join(have, task)
+                twin, task = task, have
+                self._join(have, twin)
             elif not task.nfutures and not task.ndependents:  # new, or dropped and back again
                 task.status = "pending"
                 task.value = task.error = task.waiters = task.twins = None
@@ -111,6 +114,8 @@ class ClientState:
                     if task.status != "pending":
                         self._set(task, "submit")
                 task.nfutures += 1
+            if twin is not None:
+                _mirror(task, twin)
             if task.known:
                 continue
             if task.call is None:
@@ -142,11 +147,13 @@ class ClientState:
         for task in tasks:
             have = self.tasks.setdefault(task.key, task)
             if have is not task:
-                have = self._join(have, task)
+                self._join(have, task)
             if have.status != "pending" and (have.nfutures == 0 or have.status in ("cancelled", "lost")):
                 self._set(have, "submit")
             have.nfutures += 1
             have.known = True
+            if have is not task:
+                _mirror(have, task)
 
     def handle_release(self, tasks: Iterable[ClientTask]) -> None:
         """One future on each of these died."""
@@ -158,10 +165,11 @@ class ClientState:
                 continue
             have.nfutures -= 1
             if have.nfutures == 0:
-                if have.status != "lost" and have.status != "cancelled":
-                    released.append(have.key)
+                released.append(have.key)
                 if have.ndependents == 0:
                     self._drop(have)
+                elif have.waiters is not None:
+                    self._wake(have)  # nobody will tell us of it any more
         if released:
             self._outbox.release(released)
 
@@ -204,7 +212,7 @@ class ClientState:
         failed = False
         for task in tasks:
             have = known.get(task.key)
-            if have is not None and have.status == "pending":
+            if have is not None and have.status == "pending" and have.nfutures:
                 npending += 1
                 waiters = have.waiters
                 if waiters is None:
@@ -215,7 +223,7 @@ class ClientState:
                     waiters.append(waiter)
             else:
                 ndone += 1
-                failed = failed or have is None or have.status in FAILED
+                failed = failed or have is None or have.status != "finished"
                 if waiter.mode == EACH:
                     waiter.ready.append(task.key)
         if waiter.mode == EACH:
@@ -252,8 +260,8 @@ class ClientState:
             after = _MEMORY.get(task.status)
             if after is None:
                 continue
-            if unanswered:
-                unanswered.pop(key, None)
+            if unanswered and key in unanswered:
+                continue
             task.value = value
             task.type = typename
             task.worker = worker
@@ -266,8 +274,7 @@ class ClientState:
         self._note("erred", message.keys)
         for key, error in zip(message.keys, message.errors, strict=True):
             task = self.tasks.get(key)
-            if task is not None and task.status in _ERRED:
-                self._unanswered.pop(key, None)
+            if task is not None and task.status in _ERRED and key not in self._unanswered:
                 task.error = error
                 task.value = None
                 self._set(task, "erred")
@@ -292,7 +299,7 @@ class ClientState:
         self._note("lost", message.keys)
         for key in message.keys:
             task = self.tasks.get(key)
-            if task is not None and task.status in _LOST:
+            if task is not None and task.status in _LOST and key not in self._unanswered:
                 task.value = task.error = None
                 task.worker = ""
                 self._set(task, "lost")
@@ -355,6 +362,11 @@ class ClientState:
 
     # ------------------------------------------------------------ looking at it
 
+    def is_wanted(self, key: Key) -> bool:
+        """Whether a future on this key lives, so that the scheduler will say what becomes of it."""
+        task = self.tasks.get(key)
+        return task is not None and task.nfutures > 0
+
     def story(self, *keys: Key) -> list[tuple[int, str, Key]]:
         """What happened to these keys, oldest first: number of the stimulus, event, key."""
         wanted = set(keys)
@@ -386,8 +398,8 @@ class ClientState:
 
     # ------------------------------------------------------------ inside
 
-    def _join(self, have: ClientTask, task: ClientTask) -> ClientTask:
-        """Another record of a known key: it becomes a mirror of the first."""
+    def _join(self, have: ClientTask, task: ClientTask) -> None:
+        """Another record of a known key: it becomes a mirror of the first, once that has the status it should."""
         if have.call is None and task.call is not None:
             have.call, have.args, have.deps = task.call, task.args, task.deps
             for dep in have.deps:
@@ -396,8 +408,6 @@ class ClientState:
         if have.twins is None:
             have.twins = []
         have.twins.append(task)
-        _mirror(have, task)
-        return have
 
     def _depend(self, key: Key) -> None:
         dep = self.tasks.get(key)

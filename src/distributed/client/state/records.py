@@ -92,6 +92,15 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
     def __repr__(self) -> str:
         return f"<ClientTask {self.key!r} {self.status}>"
 
+    @property
+    def reusable(self) -> bool:
+        """Whether a new future of the same call may read its status here.
+
+        Not from a record that ended without an outcome: the loop will start the task anew, but the user's thread could
+        look before.
+        """
+        return self.call is not None and self.status != "cancelled" and self.status != "lost"
+
 
 #: How a :class:`Waiter` waits.
 ALL, ANY, EACH = "all", "any", "each"
