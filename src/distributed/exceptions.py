@@ -129,8 +129,8 @@ class KilledWorker(Exception):
         because = f" ({self.reason})" if self.reason else ""
         return (
             f"Task {self.task!r} was running on {self.allowed_failures + 1} workers as they died, the last one at "
-            f"{self.last_worker}{because}. The task itself probably kills its worker: look at that worker's log, and at "
-            "the memory the task takes"
+            f"{self.last_worker}{because}. The task itself probably kills its worker: look at that worker's log, and "
+            "at the memory the task takes"
         )
 
 

@@ -199,7 +199,9 @@ def test_addresses_and_who_is_there(run: Run, transport: Transport) -> None:
     run(main())
 
 
-def test_a_message_that_cannot_be_sent_leaves_the_connection_as_it_was(run: Run, transport: Transport) -> None:
+def test_a_message_that_cannot_be_sent_leaves_the_connection_as_it_was(
+    run: Run, transport: Transport
+) -> None:
     async def main() -> None:
         if transport.address.startswith("inproc"):
             pytest.skip("inproc hands objects over as they are")

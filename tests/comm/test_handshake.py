@@ -177,7 +177,9 @@ def test_any_bytes_are_refused_and_leave_no_trace(data: bytes) -> None:
 
 
 @settings(max_examples=300)
-@given(st.integers(0, 10**6), st.integers(1, 255), st.sampled_from(["initiator", "acceptor"]), st.integers(0, 1))
+@given(
+    st.integers(0, 10**6), st.integers(1, 255), st.sampled_from(["initiator", "acceptor"]), st.integers(0, 1)
+)
 def test_one_flipped_byte_never_lets_a_wrong_peer_in(at: int, flip: int, who: str, turn: int) -> None:
     """Whatever byte before the greetings is changed on the way, not both sides think all is well."""
     turns = {"initiator": 0, "acceptor": 0}

@@ -54,7 +54,9 @@ async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ke
     pass
 
 
-async def half_a_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey) -> None:
+async def half_a_handshake(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey
+) -> None:
     writer.write(MAGIC + b"\x01\x00")
 
 
@@ -67,7 +69,9 @@ async def at_once_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     writer.write_eof()
 
 
-async def silent_after_opening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey) -> None:
+async def silent_after_opening(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey
+) -> None:
     writer.write(next(initiate(key, peer="")).out)
 
 
@@ -75,7 +79,9 @@ async def garbage_proof(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     writer.write(next(initiate(key, peer="")).out + os.urandom(32))
 
 
-async def frames_without_proof(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey) -> None:
+async def frames_without_proof(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey
+) -> None:
     frame = codec.encode([WantKeys(["stolen"])])[0]
     writer.write(next(initiate(key, peer="")).out + bytes(frame) * 100)
 
@@ -112,7 +118,9 @@ async def a_terabyte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     writer.write(struct.pack("<IIQ", 10, 1, 10**12) + bytes(100))
 
 
-async def nonsense_in_a_frame(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey) -> None:
+async def nonsense_in_a_frame(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: ClusterKey
+) -> None:
     await prove(reader, writer, key)
     writer.write(struct.pack("<II", 100, 0) + os.urandom(100))
 
@@ -145,7 +153,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def network(security: Security) -> AsyncIterator[tuple[int, Peer, list[Peer]]]:
     """A listener's port, an honest connection, and all far ends."""
     far: list[Peer] = []
-    listener = await listen("tcp://127.0.0.1:0", lambda comm: far.append(Peer(comm, echo=True)), security=security)
+    listener = await listen(
+        "tcp://127.0.0.1:0", lambda comm: far.append(Peer(comm, echo=True)), security=security
+    )
     near = Peer(await connect(listener.address, security=security))
     yield int(listener.address.rpartition(":")[2]), near, far
     listener.stop()
@@ -156,7 +166,11 @@ async def network(security: Security) -> AsyncIterator[tuple[int, Peer, list[Pee
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_an_attacker_is_closed_with_one_line_and_nobody_else_notices(
-    run: Run, security: Security, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, attack: Attack
+    run: Run,
+    security: Security,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: Attack,
 ) -> None:
     monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 0.3)
 
@@ -262,7 +276,9 @@ def test_a_server_that_is_something_else_is_said(
     run(main())
 
 
-def test_both_sides_say_why_a_key_is_refused(run: Run, security: Security, caplog: pytest.LogCaptureFixture) -> None:
+def test_both_sides_say_why_a_key_is_refused(
+    run: Run, security: Security, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with network(security) as (port, _, _):
             other = Security.temporary()

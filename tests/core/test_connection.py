@@ -183,10 +183,19 @@ def test_one_turn_leaves_as_one_frame(run: Run) -> None:
         async with connected({}) as (near, far):
             batches: list[int] = []
             heard: list[Any] = []
-            far.on_stream = lambda messages: (batches.append(len(messages)), heard.extend(messages))  # type: ignore
             frames: list[int] = []
             write = near.comm.write
-            near.comm.write = lambda messages: (frames.append(len(messages)), write(messages))[1]  # type: ignore
+
+            def on_stream(messages: list[Any]) -> None:
+                batches.append(len(messages))
+                heard.extend(messages)
+
+            def counted(messages: Any) -> None:
+                frames.append(len(messages))
+                write(messages)
+
+            far.on_stream = on_stream
+            near.comm.write = counted  # type: ignore[method-assign]
             sent = [WantKeys([i]) for i in range(100)]
             for message in sent[:50]:
                 near.send(message)

@@ -69,7 +69,7 @@ def test_terminate_answers_then_closes(run: Run, security: Security) -> None:
         assert server.slow_cancelled == 1
         with pytest.raises(CommClosedError):
             await pending
-        with pytest.raises(OSError, match="127.0.0.1"):
+        with pytest.raises(OSError, match=r"127\.0\.0\.1"):
             await remote.ping()
         await remote.close_rpc()
 
@@ -125,15 +125,13 @@ def test_a_start_that_takes_too_long(run: Run, security: Security) -> None:
     run(main())
 
 
-def test_without_a_key_nothing_listens(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_without_a_key_nothing_listens(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("DISTRIBUTED_KEY", raising=False)
 
     async def main() -> None:
         server = Server()
-        with pytest.raises(KeyNotFoundError, match="DISTRIBUTED_KEY.*--key-file.*cluster.key"):
+        with pytest.raises(KeyNotFoundError, match=r"DISTRIBUTED_KEY.*--key-file.*cluster\.key"):
             await server
         assert server.listeners == []
 
@@ -144,7 +142,7 @@ def test_a_port_that_is_taken(run: Run, security: Security) -> None:
     async def main() -> None:
         async with Calculator(security=security) as server:
             other = Server(security=security)
-            with pytest.raises(AddressInUseError, match=f"port {server.port} on 127.0.0.1 is in use"):
+            with pytest.raises(AddressInUseError, match=rf"port {server.port} on 127\.0\.0\.1 is in use"):
                 await other.listen(server.address)
             await other.close()
 

@@ -35,7 +35,9 @@ def round_trip(sent: list[Any]) -> list[Any]:
     return codec.decode(frame[1], frame[2:])
 
 
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+)
 keys = st.recursive(
     st.text() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.binary(),
     lambda inner: st.lists(inner, max_size=3).map(tuple),
@@ -66,7 +68,9 @@ def test_keys_come_back_as_they_were(columns: list[Any], data: st.DataObject) ->
     deps = data.draw(st.none() | st.just([columns] * n))
     sent = [
         SubmitTasks(b"f" * 16, "inc", columns, [b"a"] * n, deps, TaskOptions(priority=1)),
-        RunTasks(b"f", "inc", columns, [b""] * n, [0] * n, deps, [(key, 1, ["tcp://a:1"]) for key in columns]),
+        RunTasks(
+            b"f", "inc", columns, [b""] * n, [0] * n, deps, [(key, 1, ["tcp://a:1"]) for key in columns]
+        ),
         TasksReturned(columns, [0] * n, "missing", columns, [(key, ["tcp://a:1"]) for key in columns]),
         TasksErred(columns, [0] * n, [TaskError(b"e", blamed_key=key) for key in columns]),
         WantKeys(columns),

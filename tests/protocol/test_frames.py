@@ -116,9 +116,10 @@ def test_a_claimed_size_costs_no_memory() -> None:
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_any_bytes_are_frames_or_a_protocol_error(data: bytes, sizes: list[int]) -> None:
     try:
-        feed(FrameReader(), data, sizes)
-    except ProtocolError as exc:
-        assert "\n" not in str(exc)
+        got = feed(FrameReader(), data, sizes)
+    except ProtocolError:
+        return
+    assert sum(len(body) + sum(map(len, buffers)) for body, buffers in got) <= len(data)
 
 
 def test_no_memory_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Addresses: ``tcp://127.0.0.1:8786``, ``tcp://[::1]:8786``, ``inproc://host/pid/n``.
 
-Pure functions on strings, but for :func:`resolve_address` and :func:`get_local_address_for`, which ask the system.
+Pure functions on strings, but for :func:`resolve_address` and :func:`get_local_address_for`, which ask the
+system.
 """
 
 from __future__ import annotations

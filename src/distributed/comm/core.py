@@ -50,7 +50,8 @@ class Comm(abc.ABC):
         on_messages : callable
             Called with the messages of one read, in order. Nothing arrives before ``start``.
         on_close : callable
-            Called once when the connection is closed, by whichever side, with the reason: None after :meth:`close`.
+            Called once when the connection is closed, by whichever side, with the reason: None after
+            :meth:`close`.
         """
 
     @abc.abstractmethod

@@ -1,8 +1,8 @@
 """The handshake: how two sides prove to each other that they hold the same cluster key.
 
-Without I/O: :func:`initiate` and :func:`accept` are generators. Each yields a :class:`Step` (bytes to send, exact number of
-bytes to wait for) and is sent those bytes; it returns the peer's :class:`Hello` and the last bytes to send, or
-raises :class:`HandshakeFailed`.
+Without I/O: :func:`initiate` and :func:`accept` are generators. Each yields a :class:`Step` (bytes to send,
+exact number of bytes to wait for) and is sent those bytes; it returns the peer's :class:`Hello` and the last
+bytes to send, or raises :class:`HandshakeFailed`.
 
 ::
 
@@ -13,9 +13,9 @@ raises :class:`HandshakeFailed`.
                                               <-  verdict: status, HMAC(key, "acceptor" ...), Hello
     Hello                                     ->
 
-Everything before the Hellos is of fixed size. A proof is HMAC-SHA256 over the role, the channel binding and both
-openings, that is, over versions, flags, key ids and nonces of both sides. No byte is given to MessagePack before the
-proof of the side that sent it was found right.
+Everything before the Hellos is of fixed size. A proof is HMAC-SHA256 over the role, the channel binding and
+both openings, that is, over versions, flags, key ids and nonces of both sides. No byte is given to
+MessagePack before the proof of the side that sent it was found right.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ async def connect(
     Raises
     ------
     ConnectError
-        Nobody listens there, the name is unknown, the host cannot be reached. ConnectTimeoutError after the timeout.
+        Nobody listens there, the name is unknown, the host cannot be reached. ConnectTimeoutError after the
+        timeout.
     AuthenticationError, KeyNotFoundError
         The sides do not hold the same key; this side holds none.
     ProtocolError

@@ -131,6 +131,9 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
         if self._reason is None and not self._closing:
             why = f": {exc.strerror or exc}" if isinstance(exc, OSError) else ""
             verb = "lost" if why else "was closed by the other side"
+            if self._reader.mid_frame:
+                why = f" in the middle of a frame{why}"
+                logger.warning("the connection to %s %s%s", self.peer_address, verb, why)
             self._reason = CommClosedError(f"the connection to {self.peer_address} {verb}{why}")
         error = CommClosedError(f"the connection to {self.peer_address} is closed")
         for waiter in self._waiters:

@@ -34,16 +34,18 @@ class Connection:
     comm : Comm
         An open connection; this takes it over.
     handlers : mapping of str to callable, optional
-        Operations that the other side may call. A handler gets the call's keyword arguments, and this connection if
-        it has a parameter ``comm``. It may be sync (answered in the same turn) or async (a task each).
+        Operations that the other side may call. A handler gets the call's keyword arguments, and this
+        connection if it has a parameter ``comm``. It may be sync (answered in the same turn) or async (a task
+        each).
     unpickle : bool, default True
-        Whether exceptions of the other side are rebuilt. A scheduler does not: it gets RemoteError with the packed
-        exception inside.
+        Whether exceptions of the other side are rebuilt. A scheduler does not: it gets RemoteError with the
+        packed exception inside.
 
     Attributes
     ----------
     on_stream : callable or None
-        Called with lists of stream messages in their order. Messages that arrive before it is set are kept for it.
+        Called with lists of stream messages in their order. Messages that arrive before it is set are kept
+        for it.
     on_close : list of callables
         Each called once with this connection when it is closed, whoever closed it.
     reason : Exception or None
@@ -173,8 +175,8 @@ class Connection:
         op : str
             Name of the operation.
         timeout : float, optional
-            Seconds after which TimeoutError is raised; forever by default. To pass the operation itself a parameter
-            of this name, use :meth:`request`.
+            Seconds after which TimeoutError is raised; forever by default. To pass the operation itself a
+            parameter of this name, use :meth:`request`.
         **kwargs
             Its arguments: MessagePack-able values, and objects packed by ``protocol.payload.pack``.
 
@@ -283,10 +285,8 @@ class Connection:
             handler = self.handlers.get(request.op)
             if handler is None:
                 raise AttributeError(f"{self.local_address} has no operation {request.op!r}")
-            if takes_comm(handler):
-                result = handler(comm=self, **request.kwargs)
-            else:
-                result = handler(**request.kwargs)
+            own = {"comm": self} if takes_comm(handler) else {}
+            result = handler(**own, **request.kwargs)
         except (Exception, SystemExit) as exc:  # nobody ends this process by a call that fails
             self._fail(request, exc)
             return
@@ -303,7 +303,9 @@ class Connection:
         except (Exception, SystemExit) as exc:
             self._fail(request, exc)
         except asyncio.CancelledError as exc:
-            self._fail(request, exc)  # unless it is the closing of this connection that cancels, the caller waits
+            self._fail(
+                request, exc
+            )  # unless it is the closing of this connection that cancels, the caller waits
             raise
         else:
             if request.id and not self._closed:

@@ -62,7 +62,10 @@ class ConnectionPool:
         return PooledRPCCall(coerce_to_address(addr), self)
 
     async def connect(self, addr: str, timeout: float | None = None) -> Connection:
-        """The connection to ``addr``, made now if there is none. Raises as ``distributed.comm.connect``, and RPCClosed."""
+        """The connection to ``addr``, made now if there is none.
+
+        Raises RPCClosed, and whatever ``distributed.comm.connect`` does.
+        """
         if self.closed:
             raise RPCClosed(f"the connection pool is closed; no call to {addr} can be made")
         connection = self._connections.pop(addr, None)

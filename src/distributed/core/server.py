@@ -31,7 +31,8 @@ class Server:
     Parameters
     ----------
     handlers : mapping of str to callable, optional
-        Operations, beside ``identity``, ``terminate``, ``ping`` and ``versions``. See Connection for what a handler may be.
+        Operations, beside ``identity``, ``terminate``, ``ping`` and ``versions``. See Connection for what a
+        handler may be.
     blocked_handlers : iterable of str, optional
         Operations that are refused.
     security : Security, optional

@@ -26,7 +26,8 @@ PACKAGES = (
 
 
 def get_versions(packages: Iterable[str] | None = None) -> dict[str, Any]:
-    """Python, system and package versions: ``{"host": {...}, "packages": {...}}``; None for what is not installed.
+    """Python, system and package versions: ``{"host": {...}, "packages": {...}}``; None for what is not
+    installed.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """The slow way to decode a frame in which a key is ``bytes``, or a tuple with bytes in it.
 
-``msgspec`` knows no type "str or bytes", so the fast decoder refuses such keys. They are rare, but allowed. Here every
-message has a twin whose key columns hold anything; what was decoded is then checked and put into the real message.
+``msgspec`` knows no type "str or bytes", so the fast decoder refuses such keys. They are rare, but allowed.
+Here every message has a twin whose key columns hold anything; what was decoded is then checked and put into
+the real message.
 """
 
 from __future__ import annotations
@@ -86,5 +87,7 @@ def _key(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_key, value))
     if not isinstance(value, _SCALARS):
-        raise ProtocolError(f"a key is str, bytes, int, float or a tuple of those, not {type(value).__name__}")
+        raise ProtocolError(
+            f"a key is str, bytes, int, float or a tuple of those, not {type(value).__name__}"
+        )
     return value

@@ -2,8 +2,10 @@
 
 A frame's body is one MessagePack array of messages. Two extension types are used inside:
 
-* 1: a :class:`~distributed.protocol.payload.Serialized`, as (index of its first buffer in the frame, number of buffers);
-* 2: a tuple inside the free-form fields of calls and events, so that it comes back as a tuple and not as a list.
+* 1: a :class:`~distributed.protocol.payload.Serialized`, as (index of its first buffer in the frame, number
+  of buffers);
+* 2: a tuple inside the free-form fields of calls and events, so that it comes back as a tuple and not as a
+  list.
 
 Keys need no such mark: their type tells ``msgspec`` that an array in a key column is a tuple.
 """
@@ -45,7 +47,8 @@ class Encoder:
         self._limits = limits or Limits()
 
     def encode(self, messages: Sequence[Message]) -> list[Buffer]:
-        """The frame of these messages: header and body first, then the out-of-band buffers, none of them copied.
+        """The frame of these messages: header and body first, then the out-of-band buffers, none of them
+        copied.
 
         Raises
         ------

@@ -16,8 +16,8 @@ MAX_TEXT = 10_000
 class PackedError(NamedTuple):
     """An exception ready to travel.
 
-    ``exception`` is None when it cannot be pickled and unpickled; ``traceback`` when it has none. The texts are for
-    people and for parties that do not unpickle.
+    ``exception`` is None when it cannot be pickled and unpickled; ``traceback`` when it has none. The texts
+    are for people and for parties that do not unpickle.
     """
 
     exception: Payload | None
@@ -67,7 +67,10 @@ def unpack_error(
     if not isinstance(exc, BaseException):
         exc = RemoteError(text or "the remote side failed without a word", exception, traceback)
     tb = unpack_traceback(traceback)
-    return exc if tb is None else exc.with_traceback(tb)
+    if tb is not None:
+        exc = exc.with_traceback(tb)
+    assert isinstance(exc, BaseException)
+    return exc
 
 
 def unpack_traceback(traceback: Payload | None) -> TracebackType | None:

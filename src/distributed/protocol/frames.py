@@ -8,10 +8,11 @@ Layout, all integers little-endian::
     body
     buffers
 
-The reader follows ``asyncio.BufferedProtocol``: it is asked where to put bytes (:meth:`FrameReader.get_buffer`), then
-told how many came (:meth:`FrameReader.buffer_updated`). Small frames are read many at a time into one reused buffer;
-a large body or buffer is received in the memory it stays in. Sizes are checked before memory is taken for them, and
-large memory is mapped, not cleared: a peer that claims gigabytes costs only as much as it sends.
+The reader follows ``asyncio.BufferedProtocol``: it is asked where to put bytes
+(:meth:`FrameReader.get_buffer`), then told how many came (:meth:`FrameReader.buffer_updated`). Small frames
+are read many at a time into one reused buffer; a large body or buffer is received in the memory it stays in.
+Sizes are checked before memory is taken for them, and large memory is mapped, not cleared: a peer that claims
+gigabytes costs only as much as it sends.
 """
 
 from __future__ import annotations

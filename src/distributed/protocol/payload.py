@@ -1,9 +1,9 @@
 """Payloads: what users' objects look like while they travel.
 
-A payload is either plain ``bytes`` (a small pickle) or a :class:`Serialized` (a pickle whose large parts lie in
-buffers of their own).  The scheduler passes both along without looking inside; only the process that wants the
-object calls :func:`unpack`.  In messages a :class:`Serialized` stands as a reference to the frame's out-of-band
-buffers, so its bytes are never copied into the message body.
+A payload is either plain ``bytes`` (a small pickle) or a :class:`Serialized` (a pickle whose large parts lie
+in buffers of their own).  The scheduler passes both along without looking inside; only the process that wants
+the object calls :func:`unpack`.  In messages a :class:`Serialized` stands as a reference to the frame's
+out-of-band buffers, so its bytes are never copied into the message body.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """References to results of other tasks inside the pickled arguments of a task.
 
-The client replaces each Future in a task's arguments by ``Ref(key)`` (:func:`replace`) and pickles. Unpickling a
-``Ref`` on the worker *is* the look-up: inside :class:`resolving` it returns the value of its key, so nothing is walked
-there. To know which arguments hold a Future at all, the client pickles inside :class:`collecting`: a Future being
-pickled reports itself with :func:`note`.
+The client replaces each Future in a task's arguments by ``Ref(key)`` (:func:`replace`) and pickles.
+Unpickling a ``Ref`` on the worker *is* the look-up: inside :class:`resolving` it returns the value of its
+key, so nothing is walked there. To know which arguments hold a Future at all, the client pickles inside
+:class:`collecting`: a Future being pickled reports itself with :func:`note`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def _resolve(key: Key) -> Any:
 
 
 class resolving:
-    """While inside, unpickling ``Ref(key)`` in this thread gives ``mapping[key]`` (KeyError when it is not there).
+    """While inside, unpickling ``Ref(key)`` in this thread gives ``mapping[key]`` (KeyError when it is not
+    there).
 
     Examples
     --------

@@ -143,9 +143,11 @@ def read_key_file(path: Path) -> ClusterKey | None:
         return None
     except OSError as exc:
         raise KeyFileError(f"the key file {path} cannot be read: {exc.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         _check_trust(path, os.fstat(fd))
-        data = file.read(4096)
+        data = os.read(fd, 4096)
+    finally:
+        os.close(fd)
     try:
         return ClusterKey.parse(data.decode("ascii"), f"the content of the key file {path}")
     except (SecurityError, UnicodeDecodeError):

@@ -24,7 +24,8 @@ _ROLES = ("client", "scheduler", "worker")
 
 
 class Security:
-    """How connections are proved, and later encrypted. Pass one to a client, a cluster, a scheduler or a worker.
+    """How connections are proved, and later encrypted. Pass one to a client, a cluster, a scheduler or a
+    worker.
 
     Parameters
     ----------
@@ -37,8 +38,9 @@ class Security:
     insecure : bool
         Connect and listen without any proof. Both sides must say so.
     **kwargs
-        ``tls_ca_file``, ``tls_ciphers``, ``tls_{client,scheduler,worker}_{cert,key}``, ``tls_{min,max}_version``: paths or
-        PEM texts and versions, kept as attributes. ``extra_conn_args``: dict, kept.
+        ``tls_ca_file``, ``tls_ciphers``, ``tls_{client,scheduler,worker}_{cert,key}``,
+        ``tls_{min,max}_version``: paths or PEM texts and versions, kept as attributes. ``extra_conn_args``:
+        dict, kept.
 
     Notes
     -----

@@ -1,0 +1,96 @@
+"""``Security`` carries what users of the field give it, and the key."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from pathlib import Path
+
+import pytest
+
+from distributed.comm import listen
+from distributed.exceptions import KeyNotFoundError, SecurityError
+from distributed.security import ClusterKey, Security, find_key
+
+
+@pytest.fixture(autouse=True)
+def no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("DISTRIBUTED_KEY", raising=False)
+
+
+def test_known_parameters_are_kept() -> None:
+    security = Security(
+        require_encryption=True,
+        tls_ca_file="ca.pem",
+        tls_scheduler_cert="s.pem",
+        tls_scheduler_key="sk.pem",
+        tls_ciphers="X",
+        extra_conn_args={"headers": {"a": "b"}},
+    )
+    assert security.require_encryption is True
+    assert security.tls_ca_file == "ca.pem"
+    assert security.tls_worker_cert is None
+    assert security.get_tls_config_for_role("scheduler") == {
+        "ca_file": "ca.pem",
+        "cert": "s.pem",
+        "key": "sk.pem",
+        "ciphers": "X",
+    }
+    assert security.get_connection_args("client")["security"] is security
+    assert security.get_connection_args("client")["extra_conn_args"] == {"headers": {"a": "b"}}
+    assert security.get_listen_args("worker")["require_encryption"] is True
+    with pytest.raises(ValueError, match="unknown role 'boss'"):
+        security.get_connection_args("boss")
+    assert "tls_ca_file" in repr(security)
+
+
+def test_unknown_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="tls_typo"):
+        Security(tls_typo="x")
+
+
+def test_where_the_key_comes_from(tmp_path: Path) -> None:
+    key = ClusterKey.generate()
+    assert Security(key=key).key is key
+    assert Security(key=key.secret).key == key
+    assert Security(key=key.text()).key == key
+    with pytest.raises(KeyNotFoundError):
+        _ = Security().key
+    with pytest.raises(KeyNotFoundError):
+        _ = Security(key_file=tmp_path / "none").key
+    made = Security(key_file=tmp_path / "made").cluster_key(create=True)
+    assert Security(key_file=tmp_path / "made").key == made
+    assert find_key(create=True) == Security().key
+    assert Security(insecure=True).key is None
+    assert Security(insecure=True).cluster_key(create=True) is None
+    assert Security.temporary().key != Security.temporary().key
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"key": b"x" * 32, "insecure": True}, {"key": b"x" * 32, "key_file": "f"}]
+)
+def test_contradictions_are_refused(kwargs: dict[str, object]) -> None:
+    with pytest.raises(SecurityError):
+        Security(**kwargs)  # type: ignore[arg-type]
+
+
+def test_it_pickles_with_its_key_and_shows_none() -> None:
+    security = Security.temporary()
+    assert security.key is not None
+    assert pickle.loads(pickle.dumps(security)).key == security.key
+    assert security.key.text() not in repr(security)
+    assert "insecure" in repr(Security(insecure=True))
+    assert "key_file" in repr(Security(key_file="k"))
+
+
+def test_encryption_that_is_demanded_and_not_there_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(SecurityError, match="cannot encrypt"):
+            await listen(
+                "tcp://127.0.0.1:0",
+                lambda comm: None,
+                security=Security(require_encryption=True, insecure=True),
+            )
+
+    asyncio.run(main())
