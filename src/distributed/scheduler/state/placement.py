@@ -290,8 +290,8 @@ def _add_dependencies(s: Index, ts: TaskState, ws: WorkerState, message: RunTask
 
 def stop_giving(s: Index, ws: WorkerState) -> None:
     """A worker does not start tasks any more: what it has not started goes elsewhere."""
-    requeue_backlog(s, ws)
     update_open(s, ws)
+    requeue_backlog(s, ws)
     keys = [ts.key for ts in ws.processing if ts not in ws.long_running]
     if keys:
         ws.steal_asked = True

@@ -16,8 +16,8 @@ def begin(s: Index, ws: WorkerState) -> None:
     ws.retire_pending = {}
     s.workers_version += 1
     s.outbox.send(ws.address, SetWorkerStatus("closing_gracefully"))  # it gives back what it has not started
-    placement.requeue_backlog(s, ws)
     placement.update_open(s, ws)
+    placement.requeue_backlog(s, ws)
     check(s, ws)
 
 
