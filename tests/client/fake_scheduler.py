@@ -1,7 +1,7 @@
 """A scheduler and its only worker in one small object: enough of a network to test a client against.
 
-Tasks run at once, in the scheduler's loop, unless ``hold`` is set: then only when ``release_held`` is called. Results up
-to ``inline`` bytes travel with the completion; others are fetched by ``get_data`` from the same address, or by ``gather``.
+Tasks run at once, in the scheduler's loop, unless ``hold`` is set: then only when ``release_held`` is called.
+Results up to ``inline`` bytes travel with the completion; others are fetched by ``get_data`` or ``gather``.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ class FakeScheduler(Server):
                 positional, named = unpack(args)
             self.data[key] = pack(unpack(self.functions[fn])(*positional, **named))
         except Exception as error:
-            assert error.__traceback__ is not None
-            packed = pack_error(error, error.__traceback__.tb_next)  # without this very frame
+            own_frame = error.__traceback__
+            packed = pack_error(error, own_frame.tb_next if own_frame is not None else None)
             self.errors[key] = TaskError(packed.exception, packed.traceback, packed.exception_text)
         self.report(comm, [key])
 

@@ -22,6 +22,7 @@ from distributed.client.waiting import DoneAndNotDoneFutures
 from distributed.protocol.messages import CancelKeys, PutFunctions, ReleaseKeys, SubmitTasks
 from distributed.security import Security
 
+LOCK = threading.Lock()
 Pair = namedtuple("Pair", "a b")
 
 
@@ -137,7 +138,7 @@ def test_functions_travel_once(net: Network) -> None:
             "argument 0 of type lock: it cannot be pickled",
         ),
         (
-            lambda c: c.submit(lambda x=threading.Lock(): x),
+            lambda c: c.submit(lambda x=LOCK: x),
             TypeError,
             "function lambda: it cannot be pickled",
         ),
@@ -578,8 +579,8 @@ def test_asynchronous() -> None:
                 assert await scattered == 5
                 assert await client.ncores() == {scheduler.address: 1}
                 assert await client.get({"x": (abs, -3)}, "x") == 3
+                scheduler.hold = True
                 with pytest.raises(TimeoutError):
-                    scheduler.hold = True
                     await client.submit(abs, 11).result(timeout=0.02)
                 await client.close()
                 assert client.status == "closed"

@@ -182,7 +182,7 @@ class ClientState:
             task = self.tasks.get(key)
             if task is not None and task.nfutures and TRANSITIONS.get((task.status, "cancel")):
                 task.reason = _sentence(reason, msg)
-                task.known = False
+                self._doubt(task)
                 self._set(task, "cancel")
                 cancelled.append(key)
                 self._unanswered[key] = self._unanswered.get(key, 0) + 1
@@ -292,7 +292,7 @@ class ClientState:
             task = self.tasks.get(key)
             if task is not None and TRANSITIONS.get((task.status, "cancelled")):
                 task.reason = _sentence(message.reason, message.msg)
-                task.known = False
+                self._doubt(task)
                 self._set(task, "cancelled")
 
     def _on_lost(self, message: TasksLost) -> None:
@@ -428,6 +428,17 @@ class ClientState:
                 dep = self.tasks[key]
                 dep.ndependents -= 1
                 if dep.ndependents == 0 and dep.nfutures == 0:
+                    stack.append(dep)
+
+    def _doubt(self, task: ClientTask) -> None:
+        """The scheduler may have forgotten this task, and with it what it only kept for its sake."""
+        task.known = False
+        stack = [task]
+        while stack:
+            for key in stack.pop().deps:
+                dep = self.tasks[key]
+                if dep.known and dep.nfutures == 0:
+                    dep.known = False
                     stack.append(dep)
 
     def _closure(self, task: ClientTask) -> list[ClientTask]:
