@@ -18,6 +18,24 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
     return text
 
 
+@pytest.fixture(scope="module")
+def module_key() -> Iterator[str]:
+    """As ``key``, for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        text = secrets.token_hex(32)
+        patch.setenv("DISTRIBUTED_KEY", text)
+        yield text
+
+
+@pytest.fixture(scope="module")
+def module_bench(tmp_path_factory: pytest.TempPathFactory, module_key: str) -> Iterator[Bench]:
+    """As ``bench``, for all tests of a module."""
+    bench = Bench(tmp_path_factory.mktemp("bench"), module_key)
+    yield bench
+    for command in bench.commands:
+        command.end()
+
+
 @pytest.fixture
 def bench(tmp_path: Path, key: str) -> Iterator[Bench]:
     """A bench whose commands are gone after the test."""

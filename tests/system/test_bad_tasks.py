@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from system_bench import Bench
+from system_bench import Bench, Command
 from system_tasks import Awkward, add, inc, leave, make_lock, raise_awkward
 
 from distributed import Client
@@ -14,16 +14,23 @@ from distributed import Client
 SECONDS = 30
 
 
-@pytest.fixture
-def client(bench: Bench) -> Iterator[Client]:
-    _, address = bench.scheduler()
-    worker = bench.worker(address)
-    pid = worker.children
+@pytest.fixture(scope="module")
+def network(module_bench: Bench) -> Iterator[tuple[Client, Command]]:
+    _, address = module_bench.scheduler()
+    worker = module_bench.worker(address)
     with Client(address) as client:
         client.wait_for_workers(1)
-        yield client
-        assert client.submit(inc, 1_000, pure=False).result(timeout=SECONDS) == 1_001
-    assert worker.children == pid, "the worker was lost over it"
+        yield client, worker
+
+
+@pytest.fixture
+def client(network: tuple[Client, Command]) -> Iterator[Client]:
+    """A client of a network that must be as well after the test as before."""
+    client, worker = network
+    processes = worker.children
+    yield client
+    assert client.submit(inc, 1_000, pure=False).result(timeout=SECONDS) == 1_001
+    assert worker.children == processes, "the worker was lost over it"
 
 
 def test_function_that_cannot_be_pickled(client: Client) -> None:
@@ -100,4 +107,4 @@ def test_nobody_at_the_address() -> None:
 
 def test_name_that_cannot_be_resolved() -> None:
     with pytest.raises(OSError, match=r"no-such-host\.invalid"):
-        Client("no-such-host.invalid:8786", timeout=10)
+        Client("no-such-host.invalid:8786", timeout=2)
