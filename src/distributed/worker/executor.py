@@ -208,6 +208,8 @@ class Executor:
         """
         self._closing = True
         self._claims.clear()
+        while self._retire:
+            self._retire.popleft().set()
         slots = list(self.slots)
         for slot in slots:
             self._tokens.put(None)

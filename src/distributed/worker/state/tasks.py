@@ -28,7 +28,8 @@ from typing import Any
 
 import msgspec
 
-from distributed.protocol.messages import Key, Payload, RunOptions
+from distributed.protocol.messages import Key, RunOptions
+from distributed.protocol.payload import Payload
 
 #: Every change of state that may happen, and what makes it happen.
 TRANSITIONS: dict[tuple[str, str], str] = {
