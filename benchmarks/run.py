@@ -44,6 +44,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -309,7 +310,7 @@ class Run:
                 self.failures.append(f"alone, {program.stem}: {error}")
                 continue
             found[program.stem] = output.splitlines()
-            print(f"\n{program.stem}\n  " + output.strip().replace("\n", "\n  "))
+            print(f"\n{program.stem}\n{indent(dedent(output), '  ').rstrip()}")
 
 
 def summary(samples: list[dict[str, Any]]) -> dict[str, Any]:
