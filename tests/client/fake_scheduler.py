@@ -249,14 +249,17 @@ def network(**client_kwargs: Any) -> Iterator[Network]:
 
     scheduler = runner.run_sync(start)
     try:
-        with Client(
+        client = Client(  # not entered: that would make it the current client of the tests
             scheduler.address,
             security=Security(insecure=True),
             timeout=5,
             set_as_default=False,
             **client_kwargs,
-        ) as client:
+        )
+        try:
             yield Network(scheduler, runner, client)
+        finally:
+            client.close()
     finally:
         runner.run_sync(scheduler.close)
         runner.stop()
