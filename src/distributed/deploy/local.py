@@ -15,6 +15,8 @@ from distributed.security.keys import default_key_path
 
 logger = logging.getLogger("distributed.deploy")
 
+_NANNY = "distributed.nanny.Nanny"
+
 
 class LocalCluster(SpecCluster):
     """A scheduler in this process and workers on this machine.
@@ -94,7 +96,7 @@ class LocalCluster(SpecCluster):
         if processes is None:
             processes = worker_class is None or "Nanny" in _class_name(worker_class)
         if worker_class is None:
-            worker_class = "distributed.nanny.Nanny" if processes else "distributed.worker.Worker"
+            worker_class = _NANNY if processes else "distributed.worker.Worker"
         n_workers, threads_per_worker = _share_cores(n_workers, threads_per_worker, processes)
         if protocol is None:
             protocol = "tcp" if processes or host or interface or scheduler_port else "inproc"
@@ -126,6 +128,8 @@ class LocalCluster(SpecCluster):
             **(scheduler_kwargs or {}),
         }
         worker = {"cls": worker_class, "options": worker_options}
+        self._nlaunched = n_workers if worker_class == _NANNY else 0
+        self._launched: list[Any] = []
         super().__init__(
             name=name,
             scheduler={"cls": "distributed.scheduler.Scheduler", "options": scheduler_options},
@@ -137,6 +141,28 @@ class LocalCluster(SpecCluster):
             security=resolved,
             scheduler_sync_interval=scheduler_sync_interval,
         )
+
+    async def _start(self) -> None:
+        if self._nlaunched:  # they import while the scheduler starts here
+            from distributed.nanny.environment import worker_environment
+            from distributed.nanny.process import LaunchedProcess
+
+            assert self.new_spec is not None
+            env = worker_environment(self.new_spec["options"].get("env"))
+            count, self._nlaunched = self._nlaunched, 0
+            self._launched = [LaunchedProcess(env) for _ in range(count)]
+        await super()._start()
+
+    def _make_worker(self, name: Any) -> Any:
+        worker = super()._make_worker(name)
+        if self._launched:
+            worker.adopt(self._launched.pop())
+        return worker
+
+    async def _close_now(self) -> None:
+        while self._launched:
+            self._launched.pop().discard()
+        await super()._close_now()
 
     @property
     def scheduler_info(self) -> dict[str, Any]:

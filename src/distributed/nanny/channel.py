@@ -39,14 +39,19 @@ class ChildSpec:
     logging_level: int | None = None
 
 
-def encode_spec(search_path: list[str], spec: ChildSpec) -> bytes:
-    """Everything the nanny sends before the first line of JSON."""
+def encode_search_path(search_path: list[str]) -> bytes:
+    """The first line to a worker process."""
+    return json.dumps(search_path).encode() + b"\n"
+
+
+def encode_spec(spec: ChildSpec) -> bytes:
+    """What follows it."""
     body = cloudpickle.dumps(spec)
-    return json.dumps(search_path).encode() + b"\n" + _LENGTH.pack(len(body)) + body
+    return _LENGTH.pack(len(body)) + body
 
 
 def read_spec(channel: IO[bytes]) -> ChildSpec:
-    """Read what :func:`encode_spec` wrote, after its first line; ``EOFError`` when the nanny is gone."""
+    """Read what :func:`encode_spec` wrote; ``EOFError`` when the nanny is gone."""
     header = channel.read(_LENGTH.size)
     if len(header) < _LENGTH.size:
         raise EOFError("the nanny ended before it said what to run")

@@ -33,6 +33,8 @@ def main(channel: IO[bytes]) -> None:
     """Run the worker that the nanny describes; does not return."""
     nanny = channel.fileno()
     try:
+        import distributed.worker.server  # noqa: F401 - while the nanny is still busy
+
         spec = read_spec(channel)
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)

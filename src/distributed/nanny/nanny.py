@@ -18,7 +18,7 @@ from distributed.core.status import Status
 from distributed.nanny.channel import ChildSpec
 from distributed.nanny.environment import worker_environment
 from distributed.nanny.memory import NannyMemoryManager
-from distributed.nanny.process import WorkerProcess, WorkerStartError
+from distributed.nanny.process import LaunchedProcess, WorkerProcess, WorkerStartError
 from distributed.nanny.supervisor import Supervisor
 from distributed.preloading import PreloadManager, process_preloads
 from distributed.protocol.payload import pack, unpack
@@ -163,6 +163,7 @@ class Nanny(Server):
             on_start=self._worker_started,
             on_end=self._worker_ended,
         )
+        self._launched: LaunchedProcess | None = None
         self._failure: Exception | None = None
         handlers: dict[str, Callable[..., Any]] = {
             "instantiate": self.instantiate,
@@ -175,7 +176,13 @@ class Nanny(Server):
 
     # ------------------------------------------------------------ life
 
+    def adopt(self, launched: LaunchedProcess) -> None:
+        """Use this process for the first worker; it has the environment that ``env`` asks for."""
+        self._launched = launched
+
     async def on_start(self) -> None:
+        if self._launched is None:
+            self.adopt(LaunchedProcess(worker_environment(self.env)))  # it imports while we listen
         await self._listen()
         self.preloads = process_preloads(self, self.preload_nanny, self.preload_nanny_argv)
         await self.preloads.start()
@@ -233,6 +240,9 @@ class Nanny(Server):
     async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
         await self._supervisor.stop(self._close_timeout, reason)
+        if self._launched is not None:  # the start failed before it was used
+            self._launched.discard()
+            self._launched = None
         if self.preloads is not None:
             await self.preloads.teardown()
 
@@ -313,7 +323,8 @@ class Nanny(Server):
             config=dask.config.merge(configuration.snapshot(), self.config),
             logging_level=self._logging_level(),
         )
-        return WorkerProcess(spec, env=worker_environment(self.env))
+        launched, self._launched = self._launched, None
+        return WorkerProcess(spec, env=worker_environment(self.env), launched=launched)
 
     def _logging_level(self) -> int:
         own = logging.getLogger("distributed").getEffectiveLevel()

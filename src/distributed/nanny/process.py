@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distributed.nanny.channel import ChildSpec, encode_line, encode_spec
+from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -40,6 +40,42 @@ class WorkerStartError(RuntimeError):
         self.remote_traceback = remote_traceback
 
 
+class LaunchedProcess:
+    """A worker process that has begun to import, and waits to be told what worker it is to run.
+
+    Make it early, in the thread of the event loop (the process dies with the thread that made it), and give it to
+    :class:`WorkerProcess`, or :meth:`discard` it.
+
+    Parameters
+    ----------
+    env : mapping, optional
+        The whole environment of the process; default: this process's.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        self.line, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self.popen = subprocess.Popen(
+                    # -P: the folder of the script must not get into the search path
+                    [sys.executable, "-P", _BOOT, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    env=env,
+                    process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
+                )
+            self.line.sendall(encode_search_path(sys.path))
+        except OSError:
+            self.line.close()
+            raise
+
+    def discard(self) -> None:
+        """End the process: nobody needs it."""
+        self.line.close()
+        self.popen.kill()
+        self.popen.wait()
+
+
 class WorkerProcess:
     """Starts one worker process and follows it to its end.
 
@@ -49,6 +85,8 @@ class WorkerProcess:
         What to run in it.
     env : mapping, optional
         The whole environment of the process; default: this process's.
+    launched : LaunchedProcess, optional
+        A process with this environment that was launched before.
     on_exit : callable, optional
         Called on the loop with this object when the process has ended.
 
@@ -66,10 +104,12 @@ class WorkerProcess:
         spec: ChildSpec,
         *,
         env: Mapping[str, str] | None = None,
+        launched: LaunchedProcess | None = None,
         on_exit: Callable[[WorkerProcess], None] | None = None,
     ) -> None:
         self.spec = spec
         self.env = env
+        self._launched = launched
         self.on_exit = on_exit
         self.pid: int | None = None
         self.returncode: int | None = None
@@ -105,25 +145,14 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = loop.create_future()
         self._exited: asyncio.Future[int] = loop.create_future()
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._popen = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as it is forked
-                    # -P: the folder of the script must not get into the search path
-                    [sys.executable, "-P", _BOOT, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    env=self.env,
-                    process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
-                )
-        except OSError:
-            ours.close()
-            raise
+        launched = self._launched or LaunchedProcess(self.env)
+        self._launched = None
+        self._popen = launched.popen
         self.pid = self._popen.pid
         self._watch_exit(loop)
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        reader, self._writer = await asyncio.open_connection(sock=launched.line)
         self._reading = asyncio.create_task(self._read(reader))
-        self._writer.write(encode_spec(sys.path, self.spec))
+        self._writer.write(encode_spec(self.spec))
         try:
             async with asyncio.timeout(timeout):
                 await self._started
