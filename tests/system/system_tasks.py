@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
 
@@ -11,6 +13,14 @@ def inc(x: int) -> int:
 
 
 def slow_inc(x: int, delay: float = 0.01) -> int:
+    time.sleep(delay)
+    return x + 1
+
+
+def noted_inc(x: int, folder: str, delay: float = 0.01) -> int:
+    """As ``slow_inc``, and leaves a file in ``folder`` for each run."""
+    handle, _ = tempfile.mkstemp(prefix=f"{x}-", dir=folder)
+    os.close(handle)
     time.sleep(delay)
     return x + 1
 
