@@ -75,5 +75,5 @@ def test_typename():
 
 def test_a_result_that_cannot_be_pickled_says_so_where_it_is_unpickled():
     payload = pack_result("k", (i for i in ()))
-    with pytest.raises(TypeError, match="Could not serialize result 'k' of type generator: .*cannot pickle"):
+    with pytest.raises(TypeError, match=r"Could not serialize result 'k' of type generator: .*cannot pickle"):
         unpack(payload)

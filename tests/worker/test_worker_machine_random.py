@@ -1,4 +1,4 @@
-"""Random histories of the worker's machine: whatever happens in whatever order, the invariants hold and nothing stays."""
+"""Random histories of the worker's machine: whatever happens in whatever order, the invariants hold."""
 
 from __future__ import annotations
 
