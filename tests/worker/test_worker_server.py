@@ -53,7 +53,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def until(condition: Callable[[], Any], timeout: float = 10) -> Any:
     async with asyncio.timeout(timeout):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - no event tells what is waited for
             await asyncio.sleep(0.001)
         return found
 
@@ -197,9 +197,9 @@ def test_without_a_scheduler():
 def test_nobody_listens():
     async def test() -> None:
         start = time.monotonic()
+        async with Played() as gone:
+            address = gone.address
         with pytest.raises(TimeoutError, match=r"no scheduler answers at tcp://127.0.0.1:\d+ for 0.3 s"):
-            async with Played() as gone:
-                address = gone.address
             await Worker(address, death_timeout=0.3)
         assert time.monotonic() - start < 5
 
@@ -431,7 +431,7 @@ def test_a_result_that_cannot_be_pickled():
                 answer = await peer.get_data(keys=["lock", "x", "unknown"])
             assert [key for key, _ in answer["data"]] == ["lock", "x"]
             assert unpack(answer["data"][1][1]) == 2
-            with pytest.raises(TypeError, match="Could not serialize result 'lock' of type _thread.lock"):
+            with pytest.raises(TypeError, match=r"Could not serialize result 'lock' of type _thread.lock"):
                 unpack(answer["data"][0][1])
             scheduler.run(a, type, {"here": (Ref("lock"),)}, deps=["lock"])  # fine where it is
             scheduler.run(
@@ -536,7 +536,7 @@ def test_uploaded_files_are_imported_and_removed_at_the_end(tmp_path: Any):
             async with rpc(worker.address) as peer:
                 await peer.upload_file(filename="../uploaded_for_test.py", data=b"x = 41")
                 path = os.path.join(worker.ensure_local_directory(), "uploaded_for_test.py")
-                assert os.path.exists(path)
+                assert os.path.exists(path)  # noqa: ASYNC240
             scheduler.run(worker, uploaded, {"x": ()})
             await until(lambda: "x" in scheduler.finished())
             assert scheduler.finished()["x"] == 41
