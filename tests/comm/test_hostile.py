@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
+import dask
 import pytest
 from comm_helpers import Peer, Run, poll
 
@@ -145,6 +146,13 @@ ATTACKS: dict[Attack, str] = {
 }
 
 
+@pytest.fixture
+def short_handshake() -> Iterator[None]:
+    """Handshakes must be done in 0.3 s."""
+    with dask.config.set({"distributed.security.handshake-timeout": "300ms"}):
+        yield
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
@@ -169,11 +177,9 @@ def test_an_attacker_is_closed_with_one_line_and_nobody_else_notices(
     run: Run,
     security: Security,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    short_handshake: None,
     attack: Attack,
 ) -> None:
-    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 0.3)
-
     async def main() -> None:
         async with network(security) as (port, near, far):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -249,13 +255,11 @@ def test_unproved_connections_are_capped(
 def test_a_server_that_is_something_else_is_said(
     run: Run,
     security: Security,
-    monkeypatch: pytest.MonkeyPatch,
+    short_handshake: None,
     answer: bytes | None,
     error: type[Exception],
     text: str,
 ) -> None:
-    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 0.3)
-
     async def main() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(64)

@@ -25,7 +25,7 @@ def fail_with(exc: BaseException) -> Any:
     return fail
 
 
-class Unpicklable(Exception):
+class OddConstructor(Exception):
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a} and {b}")
 
@@ -80,7 +80,7 @@ def test_exceptions_come_back_with_type_and_remote_traceback(run: Run) -> None:
 @pytest.mark.parametrize(
     ("exc", "kind", "text"),
     [
-        (Unpicklable(1, 2), RemoteError, "1 and 2"),
+        (OddConstructor(1, 2), OddConstructor, "1 and 2"),
         (ValueError(threading.Lock()), RemoteError, "lock"),
         (SystemExit(3), RemoteError, "SystemExit"),
         (StopIteration("x"), RemoteError, "StopIteration"),

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import threading
 import traceback
+from typing import Any
 
 import pytest
+import tblib.pickling_support
 
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import pack_error, unpack_error, unpack_traceback
+
+
+@pytest.fixture(params=[False, True], autouse=True)
+def dask_has_registered_its_pickling(request: pytest.FixtureRequest) -> None:
+    """What dask registers for pickling exceptions changes nothing here."""
+    if request.param:
+        tblib.pickling_support.install()
 
 
 def raised(exc: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -57,13 +66,47 @@ class NeedsTwo(Exception):
         super().__init__("one only")
 
 
-def test_an_exception_that_unpickles_wrongly_leaves_its_text() -> None:
+def test_a_constructor_with_other_parameters_does_no_harm() -> None:
     packed = pack_error(raised(NeedsTwo(1, 2)))
+    exc = unpack_error(packed.exception, packed.traceback, packed.exception_text)
+    assert type(exc) is NeedsTwo
+    assert exc.args == ("one only",)
+    assert "the_user_function" in "".join(traceback.format_exception(exc))
+
+
+class Refuses(Exception):
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+def test_an_exception_that_refuses_leaves_its_text_and_traceback() -> None:
+    packed = pack_error(raised(Refuses("said this")))
     assert packed.exception is None
     exc = unpack_error(packed.exception, packed.traceback, packed.exception_text)
     assert isinstance(exc, RemoteError)
-    assert "one only" in str(exc)
+    assert "said this" in str(exc)
     assert "the_user_function" in "".join(traceback.format_exception(exc))
+
+
+def test_an_attribute_that_cannot_be_pickled_is_left_out() -> None:
+    exc = KeyError("k")
+    exc.lock = threading.Lock()  # type: ignore[attr-defined]
+    packed = pack_error(raised(exc))
+    back = unpack_error(packed.exception)
+    assert type(back) is KeyError
+    assert back.args == ("k",)
+
+
+def test_exceptions_of_the_system_and_groups() -> None:
+    for exc in (
+        FileNotFoundError(2, "No such file", "name"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+        ExceptionGroup("two", [ValueError(1), KeyError("k")]),
+    ):
+        back = unpack_error(pack_error(raised(exc)).exception)
+        assert type(back) is type(exc)
+        assert repr(back) == repr(exc)
+        assert str(back) == str(exc)
 
 
 def test_an_exception_that_cannot_be_pickled_leaves_its_text() -> None:

@@ -66,7 +66,7 @@ def test_many_small_frames_of_one_read_come_together() -> None:
 
 def test_big_buffers_are_writable_and_not_shared_with_the_read_buffer() -> None:
     reader = FrameReader()
-    data = wire(b"x", [bytes(100), bytes(100_000), bytes(3_000_000)])
+    data = wire(b"x", [bytes(100), bytes(100_000), bytes(5_000_000)])
     got = []
     view = memoryview(data)
     while len(view):

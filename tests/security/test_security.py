@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from pathlib import Path
 
+import dask
 import pytest
 
 from distributed.comm import listen
@@ -65,6 +66,28 @@ def test_where_the_key_comes_from(tmp_path: Path) -> None:
     assert Security(insecure=True).key is None
     assert Security(insecure=True).cluster_key(create=True) is None
     assert Security.temporary().key != Security.temporary().key
+
+
+def test_settings_are_the_defaults(tmp_path: Path) -> None:
+    settings = {
+        "distributed.comm.require-encryption": True,
+        "distributed.comm.tls.ca-file": "ca.pem",
+        "distributed.comm.tls.worker.cert": "w.pem",
+        "distributed.security.key-file": str(tmp_path / "configured"),
+        "distributed.security.insecure": True,
+    }
+    with dask.config.set(settings):
+        security = Security()
+        assert security.require_encryption
+        assert security.tls_ca_file == "ca.pem"
+        assert security.get_tls_config_for_role("worker")["cert"] == "w.pem"
+        assert security.insecure
+        assert not Security(insecure=False).insecure
+        assert not Security(key=b"x" * 32).insecure
+        assert not Security(require_encryption=False, tls_ca_file="other").require_encryption
+        made = find_key(create=True)
+        assert find_key(key_file=tmp_path / "configured") == made
+    assert not Security().insecure
 
 
 @pytest.mark.parametrize(

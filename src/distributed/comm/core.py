@@ -20,10 +20,27 @@ OnMessages: TypeAlias = Callable[[list[Message]], None]
 OnClose: TypeAlias = Callable[[Exception | None], None]
 OnComm: TypeAlias = Callable[["Comm"], None]
 
-#: Seconds for all of a handshake.
-HANDSHAKE_TIMEOUT = 5.0
-#: Seconds for a connection to be made, where the caller says nothing.
-CONNECT_TIMEOUT = 30.0
+
+def handshake_timeout() -> float:
+    """Seconds for all of a handshake: setting ``distributed.security.handshake-timeout``."""
+    return _seconds("distributed.security.handshake-timeout", 5)
+
+
+def connect_timeout() -> float:
+    """Seconds for a connection to be made: setting ``distributed.comm.timeouts.connect``."""
+    return _seconds("distributed.comm.timeouts.connect", 30)
+
+
+def dead_peer_timeout() -> float:
+    """Seconds without an acknowledgement that end a connection: setting ``distributed.comm.timeouts.tcp``."""
+    return _seconds("distributed.comm.timeouts.tcp", 30)
+
+
+def _seconds(key: str, default: float) -> float:
+    from distributed import config  # loads dask, which whoever only imports this package does not need
+
+    seconds = config.seconds(key, default)
+    return default if seconds is None else seconds
 
 
 class Comm(abc.ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from distributed.comm.addressing import parse_address
-from distributed.comm.core import CONNECT_TIMEOUT, Backend, Comm, Listener, OnComm
+from distributed.comm.core import Backend, Comm, Listener, OnComm, connect_timeout
 from distributed.comm.inproc import InprocBackend
 from distributed.comm.tcp import TcpBackend
 from distributed.exceptions import ConnectError, ConnectTimeoutError
@@ -43,7 +43,7 @@ async def connect(
     security : Security, optional
         Default: the key of this user, see :func:`distributed.security.find_key`.
     timeout : float, optional
-        Seconds for all of it, 30 by default.
+        Seconds for all of it; default: the setting ``distributed.comm.timeouts.connect``, 30.
     local_address : str, optional
         Address of an interface of this machine to connect from.
     retry : bool
@@ -61,7 +61,7 @@ async def connect(
     """
     scheme, loc = parse_address(address)
     backend = get_backend(scheme)
-    timeout = CONNECT_TIMEOUT if timeout is None else timeout
+    timeout = connect_timeout() if timeout is None else timeout
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     pause = _FIRST_PAUSE

@@ -9,17 +9,18 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from distributed.comm.addressing import is_wildcard, own_ip, parse_host_port, unparse_host_port
 from distributed.comm.core import (
-    HANDSHAKE_TIMEOUT,
     Backend,
     Comm,
     Listener,
     OnClose,
     OnComm,
     OnMessages,
+    dead_peer_timeout,
+    handshake_timeout,
     logger,
 )
 from distributed.comm.handshake import HandshakeFailed, Outcome, Step, accept, initiate, not_this_protocol
@@ -43,8 +44,6 @@ MAX_UNPROVED = 1000
 HIGH_WATER_NBYTES = 4 * 1024 * 1024
 #: Seconds that ``close`` gives the peer to take what is left.
 CLOSE_TIMEOUT = 5.0
-#: Seconds without an acknowledgement after which the system gives a connection up.
-DEAD_PEER_TIMEOUT = 30
 #: Parts of a frame up to this size are joined before they are sent: copying them costs less than naming them.
 JOIN_NBYTES = 4096
 
@@ -55,11 +54,26 @@ Handshake = Generator[Step, bytes, Outcome]
 OnProved = Callable[["TcpComm", Exception | None], None]
 
 
+class Timeouts(NamedTuple):
+    """Seconds, as configured."""
+
+    handshake: float
+    dead_peer: float
+
+    @classmethod
+    def configured(cls) -> Timeouts:
+        """Those of the settings now."""
+        return cls(handshake_timeout(), dead_peer_timeout())
+
+
 class TcpComm(Comm, asyncio.BufferedProtocol):
     """One TCP connection: first its handshake, then its frames."""
 
-    def __init__(self, make_handshake: Callable[[str], Handshake], on_proved: OnProved) -> None:
+    def __init__(
+        self, make_handshake: Callable[[str], Handshake], on_proved: OnProved, timeouts: Timeouts
+    ) -> None:
         self._make_handshake = make_handshake
+        self._timeouts = timeouts
         self._on_proved: OnProved | None = on_proved
         self._on_messages: OnMessages | None = None
         self._on_close: OnClose | None = None
@@ -87,8 +101,8 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=HIGH_WATER_NBYTES)
         self.local_address = _address(transport.get_extra_info("sockname"))
         self.peer_address = _address(transport.get_extra_info("peername"))
-        set_tcp_options(transport.get_extra_info("socket"))
-        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT, self._handshake_timed_out)
+        set_tcp_options(transport.get_extra_info("socket"), self._timeouts.dead_peer)
+        self._timer = self._loop.call_later(self._timeouts.handshake, self._handshake_timed_out)
         self._handshake = self._make_handshake(self.peer_address)
         self._advance_handshake(None)
 
@@ -210,7 +224,7 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
             self._transport.abort()
             self._proved(
                 ConnectTimeoutError(
-                    f"{self.peer_address} sent {got} within {HANDSHAKE_TIMEOUT:g} s; "
+                    f"{self.peer_address} sent {got} within {self._timeouts.handshake:g} s; "
                     "is it a scheduler or worker of distributed-network?"
                 )
             )
@@ -312,7 +326,7 @@ def join_small(parts: list[Buffer]) -> list[Buffer]:
     return joined
 
 
-def set_tcp_options(sock: Any) -> None:
+def set_tcp_options(sock: Any, dead_peer: float) -> None:
     """No delay for small frames; notice a peer that is gone. What a platform does not have is left out."""
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -322,7 +336,7 @@ def set_tcp_options(sock: Any) -> None:
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 10),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 4),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", 5),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", DEAD_PEER_TIMEOUT * 1000),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(dead_peer * 1000)),
     ]
     for level, name, value in options:
         option = getattr(socket, name, None)
@@ -352,6 +366,7 @@ class TcpListener(Listener):
         self._host = host
         self._on_comm = on_comm
         self._key = key
+        self._timeouts = Timeouts.configured()
         self._unproved: set[TcpComm] = set()
         self._stopped = False
 
@@ -366,7 +381,7 @@ class TcpListener(Listener):
         self.contact_address = f"tcp://{unparse_host_port(contact, port)}"
 
     def _make_protocol(self) -> TcpComm:
-        comm = TcpComm(self._make_handshake, self._proved)
+        comm = TcpComm(self._make_handshake, self._proved, self._timeouts)
         self._unproved.add(comm)
         return comm
 
@@ -404,11 +419,12 @@ class TcpBackend(Backend):
         shown = f"tcp://{unparse_host_port(host, port)}"
         key = _resolve_key(security)
         local = parse_host_port(local_address.rpartition("://")[2], 0) if local_address else None
+        timeouts = Timeouts.configured()
         loop = asyncio.get_running_loop()
         proved: asyncio.Future[None] = loop.create_future()
 
         def make() -> TcpComm:
-            return TcpComm(lambda _: initiate(key, peer=shown), on_proved)
+            return TcpComm(lambda _: initiate(key, peer=shown), on_proved, timeouts)
 
         def on_proved(comm: TcpComm, error: Exception | None) -> None:
             if not proved.done():

@@ -23,7 +23,7 @@ class ConnectionPool:
     security : Security, optional
         Default: the key of this user.
     timeout : float, optional
-        Seconds to connect, 30 by default.
+        Seconds to connect; default: the setting ``distributed.comm.timeouts.connect``, 30.
     handlers : mapping, optional
         Operations the other sides may call over these connections.
     unpickle : bool
@@ -68,6 +68,8 @@ class ConnectionPool:
         """
         if self.closed:
             raise RPCClosed(f"the connection pool is closed; no call to {addr} can be made")
+        if "://" not in addr:
+            addr = coerce_to_address(addr)
         connection = self._connections.pop(addr, None)
         if connection is not None and not connection.closed:
             self._connections[addr] = connection

@@ -9,6 +9,7 @@ from typing import Any
 from distributed.comm.addressing import coerce_to_address, unparse_host_port
 from distributed.comm.registry import connect
 from distributed.core.connection import Connection
+from distributed.core.status import Status
 from distributed.exceptions import RPCClosed
 from distributed.security import Security
 
@@ -21,7 +22,7 @@ class rpc:
     arg : str or (str, int)
         Its address: ``"127.0.0.1:8786"``, ``"tcp://..."``, ``("127.0.0.1", 8786)``.
     timeout : float, optional
-        Seconds to connect, 30 by default.
+        Seconds to connect; default: the setting ``distributed.comm.timeouts.connect``, 30.
     security : Security, optional
         Default: the key of this user. ``connection_args={"security": ...}`` does the same.
     ip, port, addr : optional
@@ -62,14 +63,14 @@ class rpc:
             where = unparse_host_port(ip, port)
         self.address = coerce_to_address(where)
         self.timeout = timeout
-        self.status = "running"
+        self.status = Status.running
         self._security = security or (connection_args or {}).get("security")
         self._connection: Connection | None = None
         self._dialing: asyncio.Task[Connection] | None = None
 
     async def live_connection(self) -> Connection:
         """The connection, made now if there is none. Raises as ``distributed.comm.connect``, and RPCClosed."""
-        if self.status == "closed":
+        if self.status is Status.closed:
             raise RPCClosed(f"this rpc to {self.address} was closed")
         if self._connection is not None and not self._connection.closed:
             return self._connection
@@ -101,7 +102,7 @@ class rpc:
 
     async def close_rpc(self) -> None:
         """Close the connection. Pending calls raise CommClosedError. May be called again."""
-        self.status = "closed"
+        self.status = Status.closed
         if self._dialing is not None and not self._dialing.done():
             self._dialing.cancel()
             await asyncio.wait([self._dialing])
@@ -117,4 +118,4 @@ class rpc:
         await self.close_rpc()
 
     def __repr__(self) -> str:
-        return f"<rpc to {self.address!r}, {self.status}>"
+        return f"<rpc to {self.address!r}, {self.status.name}>"

@@ -85,29 +85,55 @@ def unpack_traceback(traceback: Payload | None) -> TracebackType | None:
 
 
 class _Exception:
-    """Pickles as an exception together with what plain pickling drops: cause, context, notes, tracebacks of those."""
+    """Pickles as an exception together with what plain pickling drops: cause, context and their tracebacks.
 
-    def __init__(self, exc: BaseException, depth: int = 0) -> None:
+    It takes the exception apart itself, so that neither a constructor with other parameters than ``args`` nor what
+    other packages have registered for pickling exceptions (dask does) makes a difference.
+    """
+
+    def __init__(
+        self, exc: BaseException, *, chained: bool = True, state: bool = True, depth: int = 0
+    ) -> None:
         self.exc = exc
+        self.chained = chained
+        self.state = state
         self.depth = depth
 
     def __reduce__(self) -> tuple[Any, ...]:
         exc = self.exc
-        chained = [
-            None if other is None or self.depth > 20 else _Exception(other, self.depth + 1)
-            for other in (exc.__cause__, None if exc.__suppress_context__ else exc.__context__)
-        ]
+        reduced = exc.__reduce_ex__(5)
+        call = reduced[:2] if isinstance(reduced, tuple) else (type(exc), exc.args)
+        state = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 and self.state else None
+        others: list[_Exception | None] = [None, None]
+        if self.chained and self.depth < _MAX_CHAIN:
+            context = None if exc.__suppress_context__ else exc.__context__
+            others = [
+                None if other is None else _Exception(other, depth=self.depth + 1)
+                for other in (exc.__cause__, context)
+            ]
         own = None if self.depth == 0 else _traceback_dict(exc.__traceback__)
-        return _rebuild_exception, (exc, own, *chained, exc.__suppress_context__)
+        return _rebuild_exception, (type(exc), exc.args, call, state, own, *others, exc.__suppress_context__)
+
+
+_MAX_CHAIN = 20
 
 
 def _rebuild_exception(
-    exc: BaseException,
+    cls: type[BaseException],
+    args: tuple[Any, ...],
+    call: tuple[Any, tuple[Any, ...]],
+    state: Any,
     traceback: dict[str, Any] | None,
     cause: BaseException | None,
     context: BaseException | None,
     suppress_context: bool,
 ) -> BaseException:
+    try:
+        exc: BaseException = call[0](*call[1])
+    except Exception:  # its constructor takes something else than its args
+        exc = cls.__new__(cls, *args)
+    if state:
+        exc.__setstate__(state)
     if traceback is not None:
         exc.__traceback__ = _rebuild_traceback(traceback)
     exc.__cause__ = cause
@@ -139,9 +165,10 @@ def _rebuild_traceback(traceback: dict[str, Any]) -> TracebackType | None:
 
 
 def _pack_exception(exc: BaseException) -> Payload | None:
-    for candidate in (_Exception(exc), exc):  # a cause may be what cannot be pickled
+    # First all of it; then without the causes, one of which may be what cannot be pickled; then without attributes.
+    for chained, state in ((True, True), (False, True), (False, False)):
         try:
-            payload = pack(candidate)
+            payload = pack(_Exception(exc, chained=chained, state=state))
             if isinstance(unpack(payload), BaseException):
                 return payload
         except Exception:

@@ -17,6 +17,7 @@ gigabytes costs only as much as it sends.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
 import sys
@@ -36,7 +37,7 @@ _HEADER = struct.Struct("<II")
 DIRECT_NBYTES = 64 * 1024
 READ_BUFFER_NBYTES = 16 * 1024
 MAX_READ_BUFFER_NBYTES = 256 * 1024
-_MAPPED_NBYTES = MIB
+_MAPPED_NBYTES = 4 * MIB  # smaller memory comes faster from where freed memory is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,11 @@ def allocate(nbytes: int) -> Buffer:
     try:
         if sys.platform == "win32":
             return memoryview(mmap.mmap(-1, nbytes))
-        return memoryview(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without huge pages
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        return memoryview(memory)
     except (OSError, ValueError, OverflowError) as exc:
         raise ProtocolError(f"no memory for a buffer of {nbytes} bytes: {exc}") from None
 

@@ -99,8 +99,8 @@ def default_key_path() -> Path:
 def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = None) -> ClusterKey:
     """The cluster key of this user.
 
-    Looked for in ``key_file`` (nowhere else if given), the environment variable ``DISTRIBUTED_KEY``, and the file
-    ``distributed/cluster.key`` in the configuration directory.
+    Looked for in ``key_file`` (nowhere else if given), the environment variable ``DISTRIBUTED_KEY``, the file named by
+    the setting ``distributed.security.key-file``, else ``distributed/cluster.key`` in the configuration directory.
 
     Parameters
     ----------
@@ -120,6 +120,9 @@ def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = 
         text = os.environ.get(ENVIRONMENT_VARIABLE)
         if text:
             return ClusterKey.parse(text, f"the environment variable {ENVIRONMENT_VARIABLE}")
+        from distributed.config import get
+
+        key_file = get("distributed.security.key-file", None)
     path = default_key_path() if key_file is None else Path(key_file).expanduser()
     key = read_key_file(path)
     if key is not None:

@@ -8,18 +8,19 @@ from typing import Any
 from distributed.exceptions import SecurityError
 from distributed.security.keys import ClusterKey, find_key
 
-_TLS_PARAMETERS = (
-    "tls_ca_file",
-    "tls_ciphers",
-    "tls_client_cert",
-    "tls_client_key",
-    "tls_max_version",
-    "tls_min_version",
-    "tls_scheduler_cert",
-    "tls_scheduler_key",
-    "tls_worker_cert",
-    "tls_worker_key",
-)
+#: Parameter -> its place in the configuration.
+_TLS_PARAMETERS = {
+    "tls_ca_file": "ca-file",
+    "tls_ciphers": "ciphers",
+    "tls_client_cert": "client.cert",
+    "tls_client_key": "client.key",
+    "tls_max_version": "max-version",
+    "tls_min_version": "min-version",
+    "tls_scheduler_cert": "scheduler.cert",
+    "tls_scheduler_key": "scheduler.key",
+    "tls_worker_cert": "worker.cert",
+    "tls_worker_key": "worker.key",
+}
 _ROLES = ("client", "scheduler", "worker")
 
 
@@ -30,13 +31,15 @@ class Security:
     Parameters
     ----------
     require_encryption : bool, optional
-        Kept; encryption itself does not exist yet, so True is refused when a connection is made.
+        Kept; encryption itself does not exist yet, so True is refused when a connection is made. Default: the
+        setting ``distributed.comm.require-encryption``.
     key : ClusterKey, bytes or str, optional
         The cluster key itself (32 bytes, or their text).
     key_file : path, optional
         A file that holds it, as ``~/.config/distributed/cluster.key`` does.
-    insecure : bool
-        Connect and listen without any proof. Both sides must say so.
+    insecure : bool, optional
+        Connect and listen without any proof. Both sides must say so. Default: the setting
+        ``distributed.security.insecure``, unless a key or its file is given.
     **kwargs
         ``tls_ca_file``, ``tls_ciphers``, ``tls_{client,scheduler,worker}_{cert,key}``,
         ``tls_{min,max}_version``: paths or PEM texts and versions, kept as attributes. ``extra_conn_args``:
@@ -57,10 +60,16 @@ class Security:
         *,
         key: ClusterKey | bytes | str | None = None,
         key_file: str | os.PathLike[str] | None = None,
-        insecure: bool = False,
+        insecure: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        from distributed.config import get
+
+        if require_encryption is None:
+            require_encryption = get("distributed.comm.require-encryption", None)
         self.require_encryption = bool(require_encryption)
+        if insecure is None and key is None and key_file is None:
+            insecure = get("distributed.security.insecure", False)
         self.insecure = bool(insecure)
         if insecure and (key is not None or key_file is not None):
             raise SecurityError("insecure=True and a cluster key exclude each other; give one of them")
@@ -73,8 +82,9 @@ class Security:
         self._key = key
         self.key_file = os.fspath(key_file) if key_file is not None else None
         self.extra_conn_args: dict[str, Any] = dict(kwargs.pop("extra_conn_args", None) or {})
-        for name in _TLS_PARAMETERS:
-            setattr(self, name, kwargs.pop(name, None))
+        for name, setting in _TLS_PARAMETERS.items():
+            given = kwargs.pop(name, None)
+            setattr(self, name, given if given is not None else get(f"distributed.comm.tls.{setting}", None))
         if kwargs:
             raise TypeError(f"Security got unknown parameters: {', '.join(sorted(kwargs))}")
 
@@ -126,5 +136,5 @@ class Security:
             parts.append(f"key_file={self.key_file!r}")
         if self.require_encryption:
             parts.append("require_encryption=True")
-        parts += [name for name in _TLS_PARAMETERS if getattr(self, name) is not None]
+        parts += [name for name in _TLS_PARAMETERS if name.endswith(("file", "cert")) and getattr(self, name)]
         return f"Security({', '.join(parts)})"
