@@ -2,8 +2,8 @@
 
     python benchmarks/scheduler_alone.py [--tasks 200000] [--workers 1]
 
-Three kinds of work: independent tasks (``map``), a binary tree of them, and chains. Every worker finishes at once all it
-is given. Each figure is the CPU time of the whole life of a task: submitted, placed, finished, released.
+Three kinds of work: independent tasks (``map``), a binary tree of them, and chains. Every worker finishes at once
+all it is given. Each figure is the CPU time of the whole life of a task: submitted, placed, finished, released.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ import resource
 import time
 from collections.abc import Iterator
 
-from distributed.protocol.messages import Message, PutFunctions, ReleaseKeys, RunTasks, SubmitTasks, TasksFinished
+from distributed.protocol.messages import (
+    Message,
+    PutFunctions,
+    ReleaseKeys,
+    RunTasks,
+    SubmitTasks,
+    TasksFinished,
+)
 from distributed.scheduler.state import SchedulerState
 
 CHUNK = 5_000
@@ -108,7 +115,9 @@ def resident() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=200_000)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()

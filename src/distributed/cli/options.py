@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,11 @@ from distributed.security import ClusterKey, Security, find_key
 
 Decorator = Callable[[Any], Any]
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # a class of its own in older releases of click, a generic one in newer
+    ParamType = click.ParamType
+
 CONTEXT_SETTINGS: dict[str, Any] = {
     "ignore_unknown_options": True,  # they are for the preloads; checked by `preload_arguments`
     "help_option_names": ["-h", "--help"],
@@ -21,7 +26,7 @@ CONTEXT_SETTINGS: dict[str, Any] = {
 }
 
 
-class Duration(click.ParamType):
+class Duration(ParamType):
     """``30``, ``30s``, ``"5 minutes"``: seconds as a float. ``none`` is None."""
 
     name = "duration"
@@ -37,12 +42,12 @@ class Duration(click.ParamType):
             self.fail(f"{value!r} is no duration; give seconds, 30s, 5m or 1h", param, ctx)
 
 
-class Ports(click.ParamType):
+class Ports(ParamType):
     """A port or a range of ports; stays text."""
 
     name = "port"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             parse_ports(str(value))
         except ValueError as error:
@@ -53,7 +58,7 @@ class Ports(click.ParamType):
 class Port(Ports):
     """One port."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         ports = parse_ports(super().convert(value, param, ctx))
         if len(ports) != 1:
             self.fail("one port, not a range", param, ctx)
@@ -61,7 +66,7 @@ class Port(Ports):
         return ports[0]
 
 
-class Resources(click.ParamType):
+class Resources(ParamType):
     """``"GPU=2 MEM=10e9"`` (or with commas) as a dictionary of floats."""
 
     name = "resources"
@@ -83,7 +88,7 @@ class Resources(click.ParamType):
         return resources
 
 
-class MemoryLimit(click.ParamType):
+class MemoryLimit(ParamType):
     """Anything :func:`distributed.system.worker_memory_limit` takes; stays text."""
 
     name = "memory"

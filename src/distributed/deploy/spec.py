@@ -118,7 +118,7 @@ class SpecCluster(Cluster):
             scheduler_sync_interval=scheduler_sync_interval,
         )
         if silence_logs:
-            self._restore_logs = silence_logging(silence_logs)  # type: ignore[arg-type]
+            self._restore_logs = silence_logging(silence_logs)
         if not asynchronous:
             self._loop_runner.start()
             try:

@@ -46,7 +46,7 @@ def encode_search_path(search_path: list[str]) -> bytes:
 
 def encode_spec(spec: ChildSpec) -> bytes:
     """What follows it."""
-    body = cloudpickle.dumps(spec)
+    body: bytes = cloudpickle.dumps(spec)
     return _LENGTH.pack(len(body)) + body
 
 
