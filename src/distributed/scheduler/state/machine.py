@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from distributed.protocol.messages import Key, Message
+from distributed.protocol.messages import Key, Message, SetWorkerStatus
 from distributed.scheduler.state import client_events, placement, retirement, validation, worker_events
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import ClientState, WorkerState
@@ -92,9 +92,16 @@ class SchedulerState(Index):
         worker_events.remove_worker(self, address, reason, expected)
 
     def set_worker_status(self, address: str, status: str, now: float) -> None:
-        """``running``, ``paused`` or ``closing_gracefully``; only a running worker is given tasks."""
+        """The status with which a worker registers: ``running``, ``paused`` or ``closing_gracefully``.
+
+        A retirement that was under way is forgotten: a worker comes with ``closing_gracefully`` when its scheduler, or
+        its connection, was lost meanwhile, and is told to go on.
+        """
         self.begin(address, "set-worker-status", now)
-        worker_events.set_status(self, self.workers[address], status)
+        if status == "closing_gracefully":
+            self.outbox.send(address, SetWorkerStatus("running"))
+        else:
+            worker_events.set_status(self, self.workers[address], status)
 
     def add_data(
         self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float

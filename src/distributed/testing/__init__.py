@@ -1,0 +1,1 @@
+"""Helpers for tests of distributed programs, and the simulated network that tests this package itself."""

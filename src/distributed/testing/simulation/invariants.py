@@ -1,0 +1,141 @@
+"""What must hold when a simulated network has come to rest, and the account of one where it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distributed.scheduler.state import SchedulerState
+from distributed.testing.simulation.workloads import RAISED
+
+if TYPE_CHECKING:
+    from distributed.testing.simulation.parties import Client
+    from distributed.testing.simulation.world import World
+
+
+class SimulationError(AssertionError):
+    """An invariant of a whole network is broken. Its text has the seed, the stories of the keys and the last events."""
+
+    def __init__(self, world: World, what: str, *keys: str) -> None:
+        self.seed = world.seed
+        lines = [f"seed {world.seed}: {what}", f"accidents: {world.naccidents or 'none'}"]
+        if world.scheduler is not None:
+            machine = world.scheduler.machine
+            for key in keys:
+                lines.append(f"{key} at the scheduler: {machine.tasks.get(key)}")
+                lines += [
+                    f"    {start} -> {end}, {why}, {when:.4f}"
+                    for _, start, end, why, when in machine.story(key)
+                ]
+        for worker in world.workers.values():
+            for key in keys:
+                story = [f"{start} -> {end} ({why})" for _, start, end, why in worker.machine.story(key)]
+                if story or key in worker.machine.tasks:
+                    lines.append(
+                        f"{key} on {worker.address}: {worker.machine.tasks.get(key)}; {', '.join(story)}"
+                    )
+        for client in world.clients.values():
+            for key in keys:
+                story = [f"{event} {stimulus}" for stimulus, event, _ in client.machine.story(key)]
+                if story or key in client.machine.tasks:
+                    lines.append(
+                        f"{key} at {client.name}: {client.machine.tasks.get(key)}; {', '.join(story)}"
+                    )
+        lines.append("last events:")
+        lines += world.network.events
+        super().__init__("\n".join(lines))
+
+
+def check_values(world: World) -> None:
+    """Every future that is wanted has the right value, or an error or cancellation with a cause."""
+    for client in world.clients.values():
+        for key in client.futures:
+            check_future(world, client, key)
+
+
+def check_future(world: World, client: Client, key: str) -> None:
+    task = client.machine.tasks[key]
+    expected = world.graph.expected(key)
+    if task.status == "finished":
+        value = int(task.value) if task.value is not None else fetched(world, key)
+        if value != expected:
+            raise SimulationError(world, f"{key} is {value} for {client.name}, not {expected}", key)
+    elif task.status == "error":
+        assert task.error is not None
+        text = task.error.exception_text
+        crashes = sum(world.naccidents.get(name, 0) for name in ("crash", "cut-worker"))
+        justified = text == RAISED and expected is None
+        justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
+        justified |= text.startswith("KilledWorker") and crashes > 3
+        if not justified:
+            raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)
+    elif task.status == "cancelled":
+        if not world.cancelled.intersection(world.graph.order(key)):
+            raise SimulationError(
+                world, f"{key} is cancelled for {client.name}, and nobody did: {task.reason}", key
+            )
+    else:
+        raise SimulationError(world, f"{key} is {task.status} for {client.name}", key)
+
+
+def fetched(world: World, key: str) -> Any:
+    """The value as the client would fetch it: from a worker that holds it according to the scheduler."""
+    assert world.scheduler is not None
+    ts = world.scheduler.machine.tasks.get(key)
+    holders = [] if ts is None else [ws.address for ws in ts.who_has]
+    values = {
+        address: world.workers[address].machine.data[key]
+        for address in holders
+        if address in world.workers and key in world.workers[address].machine.data
+    }
+    if not values:
+        raise SimulationError(world, f"no worker has {key}, though {holders} should", key)
+    if len(set(values.values())) > 1:
+        raise SimulationError(world, f"{key} has several values: {values}", key)
+    return next(iter(values.values()))
+
+
+def check_nothing_left(world: World) -> None:
+    """No party remembers anything of tasks that nobody wants."""
+    assert world.scheduler is not None
+    left = leftovers(world.scheduler.machine)
+    if left:
+        keys = [str(key) for key in list(world.scheduler.machine.tasks)[:3]]
+        raise SimulationError(world, f"left at the scheduler: {left}", *keys)
+    for worker in world.workers.values():
+        if worker.machine.tasks or worker.machine.data or worker.machine.discarded or worker.claims:
+            keys = [str(key) for key in list(worker.machine.tasks)[:3]]
+            what = [worker.machine.tasks, list(worker.machine.data), worker.machine.discarded, worker.claims]
+            raise SimulationError(world, f"left at {worker.address}: {what}", *keys)
+    for client in world.clients.values():
+        if client.machine.tasks:
+            keys = [str(key) for key in list(client.machine.tasks)[:3]]
+            raise SimulationError(world, f"left at {client.name}: {client.machine.tasks}", *keys)
+
+
+def leftovers(s: SchedulerState) -> dict[str, Any]:
+    """Whatever a scheduler still remembers of tasks; empty after everything was released."""
+    found: dict[str, Any] = {
+        "tasks": list(s.tasks.values()),
+        "specs": list(s.specs),
+        "unclaimed": list(s.unclaimed),
+        "unrunnable": list(s.unrunnable),
+        "queued": list(s.queue),
+        "seconds queued": s.queue.seconds,
+        "functions": [
+            function.fn for function in s.functions.values() if function.ntasks or not function.clients
+        ],
+        "wanted": [cs for cs in s.clients.values() if cs.wants_what],
+        "workers": [
+            ws
+            for ws in s.workers.values()
+            if ws.has_what
+            or ws.processing
+            or ws.long_running
+            or ws.backlog
+            or ws.nbytes
+            or ws.occupancy
+            or ws.ncareful
+            or ws.backlog.seconds
+        ],
+    }
+    return {name: what for name, what in found.items() if what}

@@ -1,0 +1,131 @@
+"""The clock and the wires: events in the order of their time, messages in the order of their stream."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from distributed.protocol.codec import decode, encode
+from distributed.protocol.frames import FrameReader
+from distributed.protocol.messages import Message
+
+#: Events that a failing run tells.
+REMEMBERED = 120
+
+
+class Network:
+    """What happens next.
+
+    Parameters
+    ----------
+    seed : int
+        Every choice of a run comes from it.
+    slow : float
+        Mean seconds that a message is under way; each of them takes its own time.
+    """
+
+    def __init__(self, seed: int, slow: float = 0.002) -> None:
+        self.random = Random(seed)
+        self.now = 0.0
+        self.slow = slow
+        self.nevents = 0
+        self.nmessages = 0
+        self.events: deque[str] = deque(maxlen=REMEMBERED)
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._serial = 0
+
+    def after(self, delay: float, action: Callable[..., None], *args: Any) -> None:
+        """``action(*args)`` is called ``delay`` seconds from now."""
+        self._serial += 1
+        heapq.heappush(self._heap, (self.now + delay, self._serial, action, args))
+
+    def delay(self) -> float:
+        """How long something takes on its way: mostly short, sometimes ten times as long."""
+        mean = self.slow if self.random.random() < 0.9 else 10 * self.slow
+        return self.random.expovariate(1 / mean)
+
+    def step(self) -> None:
+        """Let the next event happen."""
+        when, _, action, args = heapq.heappop(self._heap)
+        self.now = max(self.now, when)
+        self.nevents += 1
+        action(*args)
+
+    def note(self, who: str, what: object) -> None:
+        """For the account of a failing run."""
+        self.events.append(f"{self.now:9.4f} {who:8s} {str(what)[:400]}")
+
+
+class Wire:
+    """One connection: two ordered streams, which may be cut; each side notices that in its own time.
+
+    Parameters
+    ----------
+    network : Network
+    name : str
+        For the account.
+    """
+
+    def __init__(self, network: Network, name: str) -> None:
+        self.network = network
+        self.name = name
+        self.cut_off = False
+        self.ends = (End(self, 0), End(self, 1))
+
+    def cut(self) -> None:
+        """Nothing that is under way arrives."""
+        if self.cut_off:
+            return
+        self.cut_off = True
+        self.network.note(self.name, "cut")
+        for end in self.ends:
+            self.network.after(self.network.delay(), end.notice)
+
+
+class End:
+    """One side of a :class:`Wire`. ``receive`` takes a list of messages, ``closed`` is called when it is noticed."""
+
+    def __init__(self, wire: Wire, side: int) -> None:
+        self.wire = wire
+        self.side = side
+        self.receive: Callable[[list[Any]], None] = lambda messages: None
+        self.closed: Callable[[], None] = lambda: None
+        self._arrives = 0.0
+        self._reader = FrameReader()
+
+    def send(self, messages: Sequence[Any]) -> None:
+        """They arrive together, after all that was sent before."""
+        network = self.wire.network
+        if not messages or self.wire.cut_off:
+            return
+        network.nmessages += len(messages)
+        for message in messages:
+            network.note(self.wire.name + " <>"[self.side + 1], message)
+        peer = self.wire.ends[1 - self.side]
+        if isinstance(messages[0], Message):
+            messages = peer.through_the_wire(messages)
+        self._arrives = max(self._arrives, network.now + network.delay())
+        network.after(self._arrives - network.now, peer.arrive, list(messages))
+
+    def arrive(self, messages: list[Any]) -> None:
+        if not self.wire.cut_off:
+            self.receive(messages)
+
+    def notice(self) -> None:
+        self.closed()
+
+    def through_the_wire(self, messages: Sequence[Message]) -> list[Message]:
+        """What the other side makes of the bytes: no object is shared, and only what may travel does."""
+        data = memoryview(b"".join(encode(messages)))
+        received: list[Message] = []
+        while data:
+            buffer = self._reader.get_buffer(len(data))
+            n = min(len(buffer), len(data))
+            buffer[:n] = data[:n]
+            data = data[n:]
+            for frame in self._reader.buffer_updated(n):
+                received += decode(frame.body, frame.buffers)
+        return received

@@ -1,0 +1,152 @@
+"""Graphs to compute, and what must come out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from distributed.client.state import Call, ClientTask, Function
+from distributed.protocol.messages import TaskOptions
+
+#: What a task that always raises says.
+RAISED = "ValueError: raised by the task"
+
+
+@dataclass
+class Task:
+    """What one key is."""
+
+    key: str
+    deps: tuple[str, ...] = ()
+    seconds: float = 0.01
+    raises: bool = False
+    flaky: int = 0  # so many runs raise before one succeeds
+    secedes: bool = False
+    options: TaskOptions = field(default_factory=TaskOptions)
+
+
+class Graph:
+    """All keys of a simulation. Two clients mean the same by the same key."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.attempts: dict[str, int] = {}
+        self.data: dict[str, int] = {}
+
+    def add(self, task: Task) -> Task:
+        self.tasks[task.key] = task
+        return task
+
+    def value(self, key: str, values: dict[str, int]) -> int:
+        """The result of a task from those of its dependencies; the order of the dependencies matters."""
+        text = repr((key, [values[dep] for dep in self.tasks[key].deps]))
+        return zlib.crc32(text.encode())
+
+    def expected(self, key: str) -> int | None:
+        """The right result; None when the task, or one it stands on, raises."""
+        values: dict[str, int | None] = dict(self.data)
+        for name in self.order(key):
+            task = self.tasks[name]
+            of = {dep: values[dep] for dep in task.deps}
+            if task.raises or None in of.values():
+                values[name] = None
+            else:
+                values[name] = self.value(name, of)  # type: ignore[arg-type]
+        return values[key]
+
+    def order(self, *keys: str) -> list[str]:
+        """These tasks and all they stand on, dependencies first."""
+        done: dict[str, None] = {}
+        stack = list(keys)
+        while stack:
+            key = stack[-1]
+            left = [dep for dep in self.tasks[key].deps if dep not in done and dep in self.tasks]
+            if left:
+                stack += left
+            else:
+                done[stack.pop()] = None
+        return list(done)
+
+    def client_task(self, key: str) -> ClientTask:
+        """The client's record of a task."""
+        task = self.tasks[key]
+        name = key.partition("-")[0]
+        function = Function(name.encode().ljust(16), b"pickled " + name.encode(), 100)
+        return ClientTask(key, Call(function, name, task.options), key.encode(), task.deps)
+
+
+def some_seconds(random: Random) -> float:
+    """Durations as they are: most of a kind, some much longer."""
+    return random.choice((0.001, 0.005, 0.02, 0.02, 0.1, 0.5))
+
+
+def some_options(random: Random) -> TaskOptions:
+    workers: tuple[str, ...] = random.choice(((),) * 8 + (("w0",), ("w0", "w1")))
+    return TaskOptions(
+        priority=random.choice((0,) * 6 + (1, -1)),
+        workers=workers,
+        allow_other_workers=random.random() < 0.5,
+        resources=(("GPU", 1.0),) if random.random() < 0.1 and not workers else (),
+    )
+
+
+def plain(random: Random, graph: Graph, name: str, deps: tuple[str, ...] = ()) -> str:
+    """One more task, with one or the other peculiarity."""
+    flaky = random.choice((0,) * 12 + (1, 2))
+    options = some_options(random)
+    if flaky:
+        options = TaskOptions(retries=3)
+    task = Task(
+        name,
+        deps,
+        some_seconds(random),
+        raises=random.random() < 0.03,
+        flaky=flaky,
+        secedes=random.random() < 0.05,
+        options=options,
+    )
+    return graph.add(task).key
+
+
+def tasks_of_map(random: Random, graph: Graph, prefix: str) -> list[str]:
+    return [plain(random, graph, f"inc-{prefix}-{i}") for i in range(random.randint(1, 30))]
+
+
+def tree(random: Random, graph: Graph, prefix: str) -> list[str]:
+    level = [plain(random, graph, f"load-{prefix}-{i}") for i in range(random.randint(2, 16))]
+    depth = 0
+    while len(level) > 1:
+        depth += 1
+        level = [
+            plain(random, graph, f"add-{prefix}-{depth}-{i}", tuple(level[i : i + 2]))
+            for i in range(0, len(level), 2)
+        ]
+    return level
+
+
+def chains(random: Random, graph: Graph, prefix: str) -> list[str]:
+    ends = []
+    for i in range(random.randint(1, 5)):
+        key = plain(random, graph, f"start-{prefix}-{i}")
+        for j in range(random.randint(1, 8)):
+            key = plain(random, graph, f"step-{prefix}-{i}-{j}", (key,))
+        ends.append(key)
+    return ends
+
+
+def anything(random: Random, graph: Graph, prefix: str) -> list[str]:
+    keys: list[str] = []
+    for i in range(random.randint(3, 25)):
+        deps = tuple(random.sample(keys, min(len(keys), random.choice((0, 1, 1, 2, 3)))))
+        keys.append(plain(random, graph, f"any-{prefix}-{i}", deps))
+    return random.sample(keys, random.randint(1, len(keys)))
+
+
+WORKLOADS: dict[str, Callable[[Random, Graph, str], list[str]]] = {
+    "map": tasks_of_map,
+    "tree": tree,
+    "chains": chains,
+    "dag": anything,
+}
