@@ -18,7 +18,8 @@
         │   └── RPCClosed             the rpc object itself was closed
         ├── ConnectError              a connection could not be made
         │   └── ConnectTimeoutError   ... in time (also a TimeoutError)
-        ├── AddressInUseError         somebody else listens there
+        ├── ListenError               an address cannot be listened at
+        │   └── AddressInUseError     somebody else listens there
         └── TimeoutError
             └── WorkerStartTimeoutError
 """
@@ -66,7 +67,14 @@ class RPCClosed(CommClosedError):
     """The ``rpc`` object or the connection pool was closed before or during the call."""
 
 
-class ConnectError(OSError):
+class _Sentence(OSError):
+    """Shown as its sentence alone, without the number that the system gives it."""
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
+
+
+class ConnectError(_Sentence):
     """A connection could not be made; the message names the address and what to check."""
 
 
@@ -74,7 +82,11 @@ class ConnectTimeoutError(ConnectError, TimeoutError):
     """A connection could not be made in time."""
 
 
-class AddressInUseError(OSError):
+class ListenError(_Sentence):
+    """It is not possible to listen at an address; the message says why and what to do."""
+
+
+class AddressInUseError(ListenError):
     """The address to listen on is taken."""
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -24,8 +21,8 @@ from distributed.comm.core import (
     logger,
 )
 from distributed.comm.handshake import HandshakeFailed, Outcome, Step, accept, initiate, not_this_protocol
+from distributed.comm.sockets import BACKLOG, address_of, bind, dial, set_tcp_options
 from distributed.exceptions import (
-    AddressInUseError,
     CommClosedError,
     ConnectError,
     ConnectTimeoutError,
@@ -46,8 +43,6 @@ HIGH_WATER_NBYTES = 4 * 1024 * 1024
 CLOSE_TIMEOUT = 5.0
 #: Parts of a frame up to this size are joined before they are sent: copying them costs less than naming them.
 JOIN_NBYTES = 4096
-
-_BACKLOG = 1024
 
 Handshake = Generator[Step, bytes, Outcome]
 #: Called once when the handshake ends: with None, or with what went wrong.
@@ -99,8 +94,8 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._scatter = sys.version_info >= (3, 12) or type(transport).__module__.startswith("uvloop")
         self._transport.set_write_buffer_limits(high=HIGH_WATER_NBYTES)
-        self.local_address = _address(transport.get_extra_info("sockname"))
-        self.peer_address = _address(transport.get_extra_info("peername"))
+        self.local_address = address_of(transport.get_extra_info("sockname"))
+        self.peer_address = address_of(transport.get_extra_info("peername"))
         set_tcp_options(transport.get_extra_info("socket"), self._timeouts.dead_peer)
         self._timer = self._loop.call_later(self._timeouts.handshake, self._handshake_timed_out)
         self._handshake = self._make_handshake(self.peer_address)
@@ -326,32 +321,6 @@ def join_small(parts: list[Buffer]) -> list[Buffer]:
     return joined
 
 
-def set_tcp_options(sock: Any, dead_peer: float) -> None:
-    """No delay for small frames; notice a peer that is gone. What a platform does not have is left out."""
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    options = [
-        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 10),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 4),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 5),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(dead_peer * 1000)),
-    ]
-    for level, name, value in options:
-        option = getattr(socket, name, None)
-        if option is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # a system may know the name and not offer it; all work without
-                sock.setsockopt(level, option, value)
-
-
-def _address(name: Any) -> str:
-    host, port = name[:2]
-    return f"tcp://{unparse_host_port(host.removeprefix('::ffff:'), port)}"
-
-
 def _resolve_key(security: Security | None) -> ClusterKey | None:
     security = security or Security()
     if security.require_encryption:
@@ -374,7 +343,7 @@ class TcpListener(Listener):
         """Listen on a bound socket."""
         loop = asyncio.get_running_loop()
         host, port = sock.getsockname()[:2]
-        self._server = await loop.create_server(self._make_protocol, sock=sock, backlog=_BACKLOG)
+        self._server = await loop.create_server(self._make_protocol, sock=sock, backlog=BACKLOG)
         shown = self._host if is_wildcard(self._host) and self._host else host
         self.address = f"tcp://{unparse_host_port(shown, port)}"
         contact = own_ip(ipv6=self._host == "::") if is_wildcard(self._host) else host
@@ -439,7 +408,7 @@ class TcpBackend(Backend):
         comm: TcpComm | None = None
         try:
             async with asyncio.timeout(timeout):
-                comm = await _dial(loop, make, host or "127.0.0.1", port, local, shown)
+                comm = await dial(loop, make, host or "127.0.0.1", port, local, shown)
                 await proved
             return comm
         except BaseException as exc:
@@ -468,99 +437,3 @@ class TcpBackend(Backend):
             sock.close()
             raise
         return listener
-
-
-async def _dial(
-    loop: asyncio.AbstractEventLoop,
-    make: Callable[[], TcpComm],
-    host: str,
-    port: int,
-    local: tuple[str, int] | None,
-    shown: str,
-) -> TcpComm:
-    try:
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as exc:
-        raise ConnectError(
-            f"the host name in {shown} cannot be resolved ({exc.strerror}); check its spelling, or give an IP address"
-        ) from None
-    infos.sort(key=lambda info: info[0] != socket.AF_INET)  # stable: IPv4 first, where most listen
-    last: OSError | None = None
-    for family, _, _, _, sockaddr in infos:
-        try:
-            _, comm = await loop.create_connection(
-                make, str(sockaddr[0]), int(sockaddr[1]), family=family, local_addr=local
-            )
-            return comm
-        except OSError as exc:
-            last = exc
-    assert last is not None
-    code = last.errno
-    if code == errno.ECONNREFUSED:
-        text = f"nobody listens at {shown}; check host and port, and that it is running"
-    elif code in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL):
-        text = f"{shown} cannot be reached from here ({os.strerror(code)}); check the address and the network"
-    elif code == errno.ETIMEDOUT:
-        raise ConnectTimeoutError(f"no answer from {shown}; is the host up, and no firewall between?")
-    else:
-        text = f"no connection to {shown}: {last.strerror or last}"
-    raise ConnectError(code or errno.ECONNREFUSED, text) if code else ConnectError(text)
-
-
-async def bind(host: str, port: int) -> socket.socket:
-    """A socket bound for listening. An empty host means every interface, IPv6 too where the machine has it.
-
-    Raises
-    ------
-    AddressInUseError, OSError
-        With one sentence that says what to do.
-    """
-    shown = unparse_host_port(host, port)
-    if not host or host == "*":
-        candidates: list[tuple[int, str]] = [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]
-    else:
-        loop = asyncio.get_running_loop()
-        try:
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except socket.gaierror as exc:
-            raise ConnectError(
-                f"the host name in {shown} cannot be resolved ({exc.strerror}); give an address of this machine"
-            ) from None
-        infos.sort(key=lambda info: info[0] != socket.AF_INET)
-        candidates = [(info[0], str(info[4][0])) for info in infos]
-    last: OSError | None = None
-    for family, ip in candidates:
-        try:
-            return _bind_one(family, ip, port, dual=ip == "::")
-        except OSError as exc:
-            last = exc
-            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-                break
-    assert last is not None
-    where = host or "any interface"
-    if last.errno == errno.EADDRINUSE:
-        raise AddressInUseError(
-            last.errno, f"port {port} on {where} is in use; give another with --port, or --port 0 for any"
-        )
-    if last.errno == errno.EADDRNOTAVAIL:
-        raise OSError(
-            last.errno, f"{host} is not an address of this machine; give one of its own, or none for all"
-        )
-    if last.errno == errno.EACCES:
-        raise OSError(last.errno, f"port {port} on {where} is not allowed for this user; give one above 1023")
-    raise OSError(last.errno, f"cannot listen on {shown}: {last.strerror or last}")
-
-
-def _bind_one(family: int, ip: str, port: int, *, dual: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-        sock.setblocking(False)
-        sock.bind((ip, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
