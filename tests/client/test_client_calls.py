@@ -20,6 +20,7 @@ from distributed import CancelledError, Client, Future, as_completed, fire_and_f
 from distributed.client import temp_default_client
 from distributed.client.waiting import DoneAndNotDoneFutures
 from distributed.protocol.messages import CancelKeys, PutFunctions, ReleaseKeys, SubmitTasks
+from distributed.protocol.payload import nbytes
 from distributed.security import Security
 
 LOCK = threading.Lock()
@@ -105,6 +106,25 @@ def test_a_large_map_is_sent_in_pieces(net: Network) -> None:
     assert len([m for m in net.scheduler.heard if isinstance(m, PutFunctions)]) == 1
 
 
+def test_large_arguments_are_cut_into_messages_too(net: Network) -> None:
+    blobs = [bytes([i]) * 60_000 for i in range(250)]
+    assert net.client.gather(net.client.map(len, blobs)) == [60_000] * 250
+    sizes = [sum(map(len, m.args)) for m in net.scheduler.heard if isinstance(m, SubmitTasks)]
+    assert len(sizes) == 2
+    assert max(sizes) < 9 * 2**20
+
+
+def test_a_large_keyword_of_a_map_travels_once(net: Network) -> None:
+    table = list(range(50_000))
+    assert net.client.gather(net.client.map(lambda i, table=None: table[i], range(100), table=table)) == list(
+        range(100)
+    )
+    travelled = sum(
+        nbytes(args) for m in net.scheduler.heard if isinstance(m, SubmitTasks) for args in m.args
+    )
+    assert travelled < 2 * len(pickle.dumps(table))
+
+
 def test_functions_travel_once(net: Network) -> None:
     offset = 5
 
@@ -143,6 +163,10 @@ def test_functions_travel_once(net: Network) -> None:
             "function lambda: it cannot be pickled",
         ),
         (lambda c: c.submit(abs, 1, retries=-1), ValueError, "retries"),
+        (lambda c: c.submit(abs, 1, key=["x"]), TypeError, "a key must be"),
+        (lambda c: c.submit(abs, 1, key=2**64), TypeError, "at most 64 bits"),
+        (lambda c: c.map(abs, [1], key=[{"x"}]), TypeError, "a key must be"),
+        (lambda c: c.scatter({("x", None): 1}), TypeError, "a key must be"),
         (lambda c: c.submit(abs, 1, priority="high"), TypeError, "priority"),
         (lambda c: c.submit(abs, 1, resources=["GPU"]), TypeError, "resources"),
         (lambda c: c.submit(abs, 1, allow_other_workers=True), ValueError, "together with workers="),

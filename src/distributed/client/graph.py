@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from distributed.client.future import Future, make_future, packing
-from distributed.client.options import task_options
+from distributed.client.options import check_key, task_options
 from distributed.client.packing import frozen, functions
 from distributed.client.state.records import ClientTask
 from distributed.protocol.messages import Key
@@ -129,6 +129,7 @@ class GraphMixin:
         tasks: list[ClientTask] = []
         wanted = False
         for key in order:
+            check_key(key)
             node = graph[key]
             deps = tuple(node.dependencies)
             payload = _pack_node(key, node, deps)

@@ -56,6 +56,26 @@ def task_options(
     return TaskOptions(number, again, names, bool(allow_other_workers), amounts, bool(actor))
 
 
+def check_key(key: Any) -> Any:
+    """``key`` if it can name a task: str, number, bytes, or a tuple of such. Raises ``TypeError``."""
+    kind = type(key)
+    if kind is str or kind is bytes or kind is float:
+        return key
+    if kind is int and -(2**63) <= key < 2**64:
+        return key
+    if kind is tuple:
+        for part in key:
+            check_key(part)
+        return key
+    if isinstance(key, int):
+        raise TypeError(
+            f"a key must be a str, a number of at most 64 bits, bytes, or a tuple of such, not {key!r}"
+        )
+    raise TypeError(
+        f"a key must be a str, number, bytes, or a tuple of such, not {key!r} ({kind.__qualname__})"
+    )
+
+
 def worker_names(workers: Any) -> tuple[str, ...]:
     """Addresses, names or host names: one or several, or worker objects with an ``address``."""
     if workers is None:

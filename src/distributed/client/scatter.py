@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import Future, make_future
-from distributed.client.options import worker_names
+from distributed.client.options import check_key, worker_names
 from distributed.client.packing import digest
 from distributed.client.state.records import ClientTask
 from distributed.loops import seconds
@@ -80,7 +80,7 @@ class ScatterMixin:
             values, names = [data], [None]
         payloads = [_pack(value) for value in values]
         keys = [
-            _data_key(value, payload, hash) if name is None else name
+            _data_key(value, payload, hash) if name is None else check_key(name)
             for value, payload, name in zip(values, payloads, names, strict=True)
         ]
         # Counted before anything is sent: what the scheduler says of these keys from now on finds them.

@@ -30,6 +30,22 @@ TASKS_A_TURN = 10_000
 #: Seconds between looks for released futures while there is work; releases wake nobody.
 LINGER = 0.01
 
+#: Operations that change nothing: asked again where the answer was lost.
+QUESTIONS = frozenset(
+    (
+        "identity",
+        "ncores",
+        "nthreads",
+        "who_has",
+        "has_what",
+        "nbytes",
+        "processing",
+        "versions",
+        "gather",
+        "story",
+    )
+)
+
 _running_loop = asyncio._get_running_loop
 
 
@@ -237,7 +253,10 @@ class Session:
                     connection.send_all(messages)
         if state._woken:
             for waiter in state.take_woken():
-                waiter.wake()
+                try:
+                    waiter.wake()
+                except Exception:
+                    logger.exception("waking %s failed", waiter.wake)
 
     # ------------------------------------------------------------ the connection
 
@@ -315,12 +334,22 @@ class Session:
         self._turn()
 
     async def call(self, op: str, /, **kwargs: Any) -> Any:
-        """Call an operation of the scheduler, waiting for the connection if it is being renewed."""
-        self.check_open()
-        await self._connected.wait()
-        self.check_open()
-        self.flush()  # what was submitted before this call is on the stream before it
-        return await self.connection.request(op, kwargs)
+        """Call an operation of the scheduler, waiting for the connection if it is being renewed.
+
+        A question whose answer was lost with the connection is asked again; an order is not: it may have been carried
+        out, and ``CommClosedError`` says that nobody knows.
+        """
+        while True:
+            self.check_open()
+            await self._connected.wait()
+            self.check_open()
+            self.flush()  # what was submitted before this call is on the stream before it
+            try:
+                return await self.connection.request(op, kwargs)
+            except CommClosedError:
+                if op not in QUESTIONS or self.status in ("closing", "closed"):
+                    raise
+                await asyncio.sleep(0)  # on_close has been called by now, or is called next
 
     async def close(self, timeout: float | str | None = None) -> None:
         """Say goodbye and disconnect; what is pending ends as lost."""

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import Future, make_future
-from distributed.client.options import task_options
+from distributed.client.options import check_key, task_options
 from distributed.client.packing import Packer, functions, name_of
 from distributed.client.state.records import Call, ClientTask
 from distributed.protocol import refs
 from distributed.protocol.messages import Key, TaskOptions
-from distributed.protocol.payload import OUT_OF_BAND_NBYTES
+from distributed.protocol.payload import OUT_OF_BAND_NBYTES, pack
+from distributed.protocol.payload import nbytes as payload_nbytes
 
 if TYPE_CHECKING:
     from distributed.client.session import Session
 
+#: A keyword argument of ``map`` from this size in bytes on travels once, not with every task.
+LARGE = 32 * 2**10
 #: Tasks handed to the loop at once: while it sends these, the caller's thread packs the next.
 CHUNK = 2_000
 
@@ -101,6 +104,8 @@ class SubmitMixin:
         name = name_of(func)
         if key is None:
             key = packer.key(name, payload) if pure and not options.actor else f"{name}-{uuid.uuid4().hex}"
+        else:
+            check_key(key)
         task = session.state.tasks.get(key)
         if task is None or not task.reusable:
             task = ClientTask(key, self._record(function, name, options), payload, deps)
@@ -171,6 +176,8 @@ class SubmitMixin:
             rows = list(rows)
             if len(key) != len(rows):
                 raise ValueError(f"key= lists {len(key)} keys, but there are {len(rows)} tasks")
+            for one in key:
+                check_key(one)
             if len(set(key)) != len(key):
                 raise ValueError("key= lists a key twice")
             keys = iter(key)
@@ -180,6 +187,7 @@ class SubmitMixin:
             token = uuid.uuid4().hex
             keys = (f"{prefix}-{token[:20]}{i:012x}" for i in itertools.count())
         call = self._record(function, name, options)
+        kwargs = {label: self._sent_once(value, options.priority) for label, value in kwargs.items()}
         return self._map_rows(Packer(function, self), call, prefix, rows, kwargs, keys)
 
     def _map_rows(
@@ -243,6 +251,16 @@ class SubmitMixin:
             self._hand_over(tasks, futures)
         return futures
 
+    def _sent_once(self, value: Any, priority: int) -> Any:
+        """A large object that all tasks of a map get: a task of its own that they depend on."""
+        if isinstance(value, Future | int | float | str) or value is None:
+            return value
+        try:
+            payload = pack(value)
+        except Exception:
+            return value  # packing the calls says what is wrong
+        return value if payload_nbytes(payload) < LARGE else self.submit(itself, value, priority=priority)
+
     def _hand_over(self, tasks: list[ClientTask], futures: list[Future]) -> None:
         """Bind the last futures and post their tasks; from then on their garbage collection counts."""
         if tasks:
@@ -259,6 +277,11 @@ class SubmitMixin:
                 self._calls.clear()
             call = self._calls[signature] = Call(function, name, options)
         return call
+
+
+def itself(value: Any) -> Any:
+    """A task that brings an object to the workers."""
+    return value
 
 
 def _rows(iterables: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:

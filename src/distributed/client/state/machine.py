@@ -18,14 +18,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distributed.client.state.outbox import Outbox
+from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
 from distributed.protocol.messages import (
-    CancelKeys,
     ClientEvent,
     Key,
     Message,
-    ReleaseKeys,
     SubmitTasks,
     TasksCancelled,
     TasksErredForClient,
@@ -93,6 +91,7 @@ class ClientState:
     def handle_submit(self, tasks: Iterable[ClientTask], wanted: bool = True) -> None:
         """Tasks to run, in order, each with its spec. ``wanted``: a future was made for each."""
         known = self.tasks
+        outbox = self._outbox
         message: SubmitTasks | None = None
         call: Call | None = None
         for task in tasks:
@@ -126,16 +125,18 @@ class ClientState:
             if task.deps:
                 self._tell_dependencies(task)
                 message = None
-            if message is None or task.call is not call or len(message.keys) >= 10_000:
+            if message is None or task.call is not call or len(message.keys) >= MAX_TASKS:
                 call = task.call
-                message = self._outbox.submitting(call, wanted)
-            message.keys.append(key)
-            message.args.append(task.args)
-            if message.deps is not None:
-                message.deps.append(list(task.deps))
-            elif task.deps:
-                message.deps = [[] for _ in message.keys]
-                message.deps[-1] = list(task.deps)
+                message = outbox.submitting(call, wanted)
+            args = task.args
+            if type(args) is bytes and message.deps is None and not task.deps:  # add(), without the call
+                message.keys.append(key)
+                message.args.append(args)
+                outbox.open_nbytes += len(args)
+            else:
+                outbox.add(message, task)
+            if outbox.open_nbytes >= MAX_NBYTES:
+                message = None
             task.known = True
 
     def handle_want(self, tasks: Iterable[ClientTask]) -> None:
@@ -314,7 +315,7 @@ class ClientState:
 
         What is cancelled, and what only a failed task needed, stays here until it is asked for.
         """
-        unsent = self._outbox.take()
+        self.drain()  # into the log: neither this nor all of what was sent before has arrived
         self._outbox.forget_functions()
         self._unanswered.clear()
         for task in self.tasks.values():
@@ -324,11 +325,11 @@ class ClientState:
                 for needed in self._closure(task):
                     if not needed.known:
                         self._tell(needed)
-        for message in unsent:  # what the scheduler may remember of us although we do not want it any more
-            if isinstance(message, ReleaseKeys | CancelKeys):
-                keys = [key for key in message.keys if key not in self.tasks or not self.tasks[key].nfutures]
-                if keys:
-                    self._outbox.release(keys)
+        # What the scheduler may remember of us although we do not want it any more.
+        released = {key for _, event, keys in self._log if event in ("release", "cancel") for key in keys}
+        stale = [key for key in released if not self.is_wanted(key)]
+        for i in range(0, len(stale), MAX_TASKS):
+            self._outbox.release(stale[i : i + MAX_TASKS])
 
     def abandon(self, reason: str) -> None:
         """The scheduler will not come back: what is pending ends as ``lost``."""
@@ -473,14 +474,7 @@ class ClientState:
             self._outbox.want((task.key,))  # data of somebody: as a dependency it must be wanted, too
             return
         wanted = task.nfutures > 0 and task.status not in ("cancelled", "lost")
-        message = self._outbox.submitting(task.call, wanted)
-        message.keys.append(task.key)
-        message.args.append(task.args)
-        if message.deps is not None:
-            message.deps.append(list(task.deps))
-        elif task.deps:
-            message.deps = [[] for _ in message.keys]
-            message.deps[-1] = list(task.deps)
+        self._outbox.add(self._outbox.submitting(task.call, wanted), task)
 
     def _set(self, task: ClientTask, event: str) -> None:
         after = TRANSITIONS[task.status, event]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from distributed.client.state.records import Call, Function
+from distributed.client.state.records import Call, ClientTask, Function
 from distributed.protocol.messages import (
     CancelKeys,
     DropFunctions,
@@ -18,8 +18,11 @@ from distributed.protocol.messages import (
     WantKeys,
 )
 
-#: Tasks of one message: bounds how long either side is busy with it.
+#: Tasks of one message, and their arguments' bytes: bounds how long either side is busy with it.
 MAX_TASKS = 10_000
+MAX_NBYTES = 8 * 2**20
+#: What a payload with out-of-band buffers counts for.
+OUT_OF_BAND_COUNTS = 32 * 2**10
 #: Functions that the scheduler is asked to remember for this client, and their bytes.
 MAX_FUNCTIONS = 1_000
 MAX_FUNCTION_NBYTES = 256 * 2**20
@@ -28,11 +31,12 @@ MAX_FUNCTION_NBYTES = 256 * 2**20
 class Outbox:
     """What will be sent next. The order of different kinds of messages is the order of the events."""
 
-    __slots__ = ("_call", "_put", "_put_nbytes", "messages")
+    __slots__ = ("_call", "_put", "_put_nbytes", "messages", "open_nbytes")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self._call: Call | None = None  # of the SubmitTasks at the end of messages
+        self.open_nbytes = 0  # arguments in the SubmitTasks at the end of messages
+        self._call: Call | None = None  # of that message
         self._put: dict[bytes, Function] = {}  # what the scheduler knows, least recently used first
         self._put_nbytes = 0
 
@@ -46,13 +50,26 @@ class Outbox:
                 and self._call is not None
                 and self._call.same(call)
                 and len(last.keys) < MAX_TASKS
+                and self.open_nbytes < MAX_NBYTES
             ):
                 return last
         self._put_function(call.function)
         self._call = call
+        self.open_nbytes = 0
         message = SubmitTasks(call.function.id, call.name, [], [], None, call.options, wanted)
         self.messages.append(message)
         return message
+
+    def add(self, message: SubmitTasks, task: ClientTask) -> None:
+        """Append a task to the message that :meth:`submitting` gave."""
+        message.keys.append(task.key)
+        message.args.append(task.args)
+        self.open_nbytes += len(task.args) if type(task.args) is bytes else OUT_OF_BAND_COUNTS
+        if message.deps is not None:
+            message.deps.append(list(task.deps))
+        elif task.deps:
+            message.deps = [[] for _ in message.keys]
+            message.deps[-1] = list(task.deps)
 
     def want(self, keys: Iterable[Key]) -> None:
         self._extend(WantKeys, keys)
