@@ -411,8 +411,10 @@ def test_rejoin_takes_a_place_again(pool: Pool):
 
 
 def test_secede_outside_of_a_task():
-    with pytest.raises(ValueError, match="only in the thread of a task"):
+    with pytest.raises(ValueError, match="only inside a task"):
         secede()
+    with pytest.raises(ValueError, match="only in the thread of a task"):
+        rejoin()
 
 
 def test_call_stacks(pool: Pool):
@@ -455,6 +457,35 @@ def test_coroutine_functions_run_on_the_loop(loop_pool: Pool):
     assert (value, same_worker, thread) == (2, True, "the-loop")
     assert loop_pool.result(loop_pool.submit(functools.partial(slow_inc, x=2)))[0] == 3
     assert loop_pool.result(loop_pool.submit(Callable(), 3)) == 4
+
+
+async def fail_later() -> None:
+    await asyncio.sleep(0)
+    raise ValueError("later")
+
+
+def test_a_coroutines_exception_comes_with_the_users_frames_only(loop_pool: Pool):
+    error = loop_pool.error(loop_pool.submit(fail_later))
+    assert error.exception_text == "ValueError('later')"
+    assert "in fail_later" in error.traceback_text
+    assert "futures" not in error.traceback_text
+
+
+async def secede_in_coroutine() -> str:
+    secede()
+    while not go.is_set():  # noqa: ASYNC110 - set by another thread
+        await asyncio.sleep(0.001)
+    return "done"
+
+
+def test_a_coroutine_task_may_secede(loop_pool: Pool):
+    go.clear()
+    long = loop_pool.submit(secede_in_coroutine)
+    assert loop_pool.result(loop_pool.submit(inc, 1)) == 2
+    assert loop_pool.seceded == [long.key]
+    go.set()
+    assert loop_pool.result(long) == "done"
+    until(lambda: len(loop_pool.executor.slots) == 1)
 
 
 async def forever() -> None:

@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from distributed.threadstate import thread_state
-from distributed.worker.executor import Slot, current_slot
+from distributed.worker.executor import Slot, current_run
 
 if TYPE_CHECKING:
     from distributed.worker.server import Worker
@@ -18,14 +18,15 @@ workers: weakref.WeakSet[Any] = weakref.WeakSet()
 def get_worker() -> Worker:
     """The worker that runs the current task.
 
-    Outside of tasks: the worker of this process, if there is exactly one kind of answer to that.
+    Outside of tasks: a worker of this process.
 
     Raises
     ------
     ValueError
         When there is no worker in this process.
     """
-    slot = _current_slot()
+    run = current_run.get()
+    slot: Slot | None = thread_state.slot or (run and run[0])
     if slot is not None:
         worker: Worker = slot.executor.worker
         return worker
@@ -44,7 +45,9 @@ def secede() -> None:
     ValueError
         Outside of a task.
     """
-    slot = _task_slot("secede")
+    slot = _current_slot()
+    if slot is None or slot.task is None:
+        raise ValueError("secede() can be called only inside a task")
     slot.executor.secede(slot)
 
 
@@ -54,9 +57,11 @@ def rejoin() -> None:
     Raises
     ------
     ValueError
-        Outside of a task.
+        Outside of a task's thread; a coroutine task cannot come back.
     """
-    slot = _task_slot("rejoin")
+    slot = thread_state.slot
+    if slot is None or slot.task is None:
+        raise ValueError("rejoin() can be called only in the thread of a task")
     slot.executor.rejoin(slot)
 
 
@@ -70,11 +75,8 @@ def get_current_task() -> Any:
 
 def _current_slot() -> Slot | None:
     slot: Slot | None = thread_state.slot
-    return slot if slot is not None else current_slot.get()
-
-
-def _task_slot(name: str) -> Slot:
-    slot: Slot | None = thread_state.slot
-    if slot is None or slot.task is None:
-        raise ValueError(f"{name}() can be called only in the thread of a task")
+    if slot is None:
+        run = current_run.get()
+        if run is not None and run[0].task is run[1]:  # else left over from a coroutine task that has ended
+            return run[0]
     return slot

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from distributed.protocol.errors import exception_text, pack_error
 from distributed.protocol.messages import TaskError
 from distributed.protocol.payload import nbytes, pack
@@ -10,7 +12,7 @@ from distributed.protocol.payload import nbytes, pack
 MAX_NBYTES = 1_000_000
 
 
-def task_error(exception: BaseException, *, skip: str | None = None) -> TaskError:
+def task_error(exception: BaseException, *, skip: Collection[str] = ()) -> TaskError:
     """Pack an exception with its traceback.
 
     Parameters
@@ -19,11 +21,11 @@ def task_error(exception: BaseException, *, skip: str | None = None) -> TaskErro
         What the task raised. ``SystemExit``, ``KeyboardInterrupt`` and the like travel as a ``RuntimeError``
         that names them, so that they end neither the worker nor the client that asks for the result. So does
         an exception that cannot be pickled and unpickled again.
-    skip : str, optional
-        File whose frames at the top of the traceback are not the user's.
+    skip : collection of str
+        Files whose frames at the top of the traceback are not the user's.
     """
     tb = exception.__traceback__
-    while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename == skip:
+    while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename in skip:
         tb = tb.tb_next
     if not isinstance(exception, Exception):
         text = f"the task raised {exception_text(exception)}, which would have ended its process"

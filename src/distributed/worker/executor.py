@@ -10,6 +10,7 @@ A thread that finds the heap empty announces itself in ``_idle``, looks again an
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -20,7 +21,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future as ConcurrentFuture
 from heapq import heappop, heappush
 from queue import SimpleQueue
 from time import perf_counter, time
@@ -36,8 +36,13 @@ from distributed.worker.results import ATOMS, INLINE_NBYTES, describe, typename
 from distributed.worker.state.machine import Completion
 from distributed.worker.state.tasks import Function, TaskState
 
-#: The slot of the task that a coroutine on the event loop belongs to.
-current_slot: contextvars.ContextVar[Slot | None] = contextvars.ContextVar("current_slot", default=None)
+#: The slot and the task that a coroutine on the event loop belongs to. The task may be over: see ``slot.task``.
+current_run: contextvars.ContextVar[tuple[Slot, TaskState] | None] = contextvars.ContextVar(
+    "current_run", default=None
+)
+
+#: Files whose frames stand above the user's in a task's traceback.
+_OUR_FRAMES = frozenset({__file__, concurrent.futures._base.__file__})
 
 _names = itertools.count()
 
@@ -62,7 +67,7 @@ class Slot:
         self.task: TaskState | None = None
         self.started = 0.0
         self.seceded = False
-        self.future: ConcurrentFuture[Any] | None = None
+        self.future: concurrent.futures.Future[Any] | None = None
         self.thread: threading.Thread | None = None
 
     def start_time(self) -> float:
@@ -232,7 +237,6 @@ class Executor:
 
     def _work(self, slot: Slot) -> None:
         thread_state.slot = slot
-        current_slot.set(slot)
         try:
             self._take_tasks(slot)
         finally:
@@ -272,7 +276,7 @@ class Executor:
                     args, kwargs = loads(args) if type(args) is bytes else unpack(args)
                 value = func(*args, **kwargs)
                 if function.is_async:
-                    value = self._await(slot, value)
+                    value = self._await(slot, ts, value)
                 end = clock()
                 cls = type(value)
                 if cls in ATOMS:
@@ -342,10 +346,11 @@ class Executor:
             args, kwargs = unpack(ts.args)
         return args, kwargs
 
-    def _await(self, slot: Slot, coroutine: Any) -> Any:
+    def _await(self, slot: Slot, ts: TaskState, coroutine: Any) -> Any:
         if self.loop is None or self._closing:
             coroutine.close()
             raise RuntimeError("no event loop runs here for a coroutine function")
+        current_run.set((slot, ts))  # the coroutine runs in a copy of this thread's context
         slot.future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return slot.future.result()
@@ -359,7 +364,7 @@ class Executor:
             self._rescheduled.append(ts)
         else:
             try:
-                packed = task_error(error, skip=__file__)
+                packed = task_error(error, skip=_OUR_FRAMES)
             except BaseException as second:  # an exception that fights back
                 text = f"{type(error).__name__} (packing it raised {type(second).__name__})"
                 packed = task_error(RuntimeError(text))

@@ -204,7 +204,7 @@ class Worker(Operations):
         self._lifetime_handle: asyncio.TimerHandle | None = None
         self._heartbeat_seconds = 1.0
         self._process = psutil.Process()
-        self._client: Any = None
+        self._clients: dict[bool, Any] = {}  # by whether it is asynchronous
         self._client_lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -336,9 +336,10 @@ class Worker(Operations):
             self.executor.close()
         await self.teardown_plugins()
         await self.preloads.teardown()
-        if self._client is not None:
-            client, self._client = self._client, None
-            await asyncio.to_thread(client.close)
+        if True in self._clients:
+            await self._clients[True].close()
+        if False in self._clients:
+            await asyncio.to_thread(self._clients[False].close)
         if stream is not None:
             await stream.close()
         self.remove_local_directory()
@@ -479,19 +480,27 @@ class Worker(Operations):
     # ------------------------------------------------------------ clients inside tasks
 
     def _get_client(self, timeout: float | str | None = None) -> Any:
-        """A client of this worker's scheduler, made when a task first asks for one."""
+        """A client of this worker's scheduler, made when a task first asks for one.
+
+        On the worker's loop, that is in a coroutine task, an asynchronous one: its results are awaited.
+        """
+        on_loop = asyncio._get_running_loop() is self.loop
         with self._client_lock:
-            if self._client is None:
+            client = self._clients.get(on_loop)
+            if client is None or client.status == "closed":
                 from distributed.client import Client
 
-                self._client = Client(
+                client = self._clients[on_loop] = Client(
                     self.scheduler_address,
                     security=self.security,
                     timeout=timeout,
                     set_as_default=False,
                     name=f"worker-{self.name}",
+                    asynchronous=on_loop,
                 )
-            return self._client
+                if on_loop:
+                    self.spawn(_awaited(client), name="start a client")
+            return client
 
     @property
     def client(self) -> Any:
@@ -500,6 +509,10 @@ class Worker(Operations):
 
     def _blocked(self) -> set[str]:
         return set(config.get("distributed.worker.blocked-handlers") or ())
+
+
+async def _awaited(awaitable: Any) -> None:
+    await awaitable
 
 
 def system_id() -> str:
