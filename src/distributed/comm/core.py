@@ -20,10 +20,13 @@ OnMessages: TypeAlias = Callable[[list[Message]], None]
 OnClose: TypeAlias = Callable[[Exception | None], None]
 OnComm: TypeAlias = Callable[["Comm"], None]
 
+#: Seconds for all of a handshake, where the settings do not say otherwise.
+HANDSHAKE_TIMEOUT = 5.0
+
 
 def handshake_timeout() -> float:
     """Seconds for all of a handshake: setting ``distributed.security.handshake-timeout``."""
-    return _seconds("distributed.security.handshake-timeout", 5)
+    return _seconds("distributed.security.handshake-timeout", HANDSHAKE_TIMEOUT)
 
 
 def connect_timeout() -> float:
