@@ -73,7 +73,7 @@ def test_a_worker_has_one_client():
 def test_results_of_one_worker_reach_the_other():
     async def test(client: Client) -> None:
         first = client.map(inc, range(200))
-        second = client.map(lambda x, y: x + y, first, reversed(first))
+        second = client.map(lambda x, y: x + y, first, first[::-1])
         assert await client.submit(sum, second) == 200 * 201
         assert all(worker["nthreads"] == 1 for worker in client.scheduler_info()["workers"].values())
 
