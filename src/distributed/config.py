@@ -7,26 +7,23 @@ the user has set, there or in the environment, stays on top. The rest is ``dask.
 from __future__ import annotations
 
 import logging
-import logging.config
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dask.config
-import yaml
+from distributed import inherited
+from distributed.durations import parse_duration
 
-#: The very dictionary that ``dask.config`` reads and writes.
-config: dict[str, Any] = dask.config.config
-
-get = dask.config.get
-
+_NO_DEFAULT: Any = object()
 _DEFAULTS = Path(__file__).with_name("distributed.yaml")
 
 
 def load_defaults() -> dict[str, Any]:
     """The defaults of this package, as a fresh dictionary ``{"distributed": {...}}``."""
+    import yaml
+
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # parsing in C takes 3 ms, in Python 40
     defaults: dict[str, Any] = yaml.load(_DEFAULTS.read_bytes(), Loader=loader)
     return defaults
@@ -34,9 +31,32 @@ def load_defaults() -> dict[str, Any]:
 
 def ensure_defaults() -> None:
     """Put our defaults underneath the user's configuration; does nothing when they are there."""
+    import dask.config
+
     defaults = load_defaults()
     if defaults not in dask.config.defaults:
         dask.config.update_defaults(defaults)
+
+
+def get(key: str, default: Any = _NO_DEFAULT) -> Any:
+    """The value under a dotted key, as ``dask.config.get``.
+
+    Raises
+    ------
+    KeyError
+        When there is none and no ``default`` is given.
+    """
+    values = inherited.lookup()
+    if values is None:
+        import dask.config
+
+        return dask.config.get(key) if default is _NO_DEFAULT else dask.config.get(key, default)
+    try:
+        return inherited.get(values, key)
+    except KeyError:
+        if default is _NO_DEFAULT:
+            raise
+        return default
 
 
 def seconds(key: str, default: float | None = None) -> float | None:
@@ -52,7 +72,7 @@ def seconds(key: str, default: float | None = None) -> float | None:
     ValueError
         When the value is no duration; names the key.
     """
-    value: float | None = _parse(key, default, _parse_timedelta, "a duration such as 30s or 5 minutes")
+    value: float | None = _parse(key, default, parse_duration, "a duration such as 30s or 5 minutes")
     return value
 
 
@@ -64,13 +84,18 @@ def nbytes(key: str, default: int | None = None) -> int | None:
 
 def snapshot() -> dict[str, Any]:
     """The present configuration, to be handed to another process as it is."""
+    import dask.config
+
     return dask.config.config
 
 
 def adopt(other: Mapping[str, Any]) -> None:
     """Let this process have the configuration of another one (see :func:`snapshot`)."""
-    dask.config.config.clear()
-    dask.config.config.update(other)
+    if not inherited.inherit(other):
+        import dask.config
+
+        dask.config.config.clear()
+        dask.config.config.update(other)
 
 
 def initialize_logging(level: int | str | None = None, *, stream: Any = None) -> None:
@@ -81,16 +106,20 @@ def initialize_logging(level: int | str | None = None, *, stream: Any = None) ->
     level : int or str, optional
         Level of the logger ``distributed`` where the configuration says nothing; default ``warning``.
     """
-    wanted = dask.config.get("logging", None) or {}
-    file_config = dask.config.get("logging-file-config", None)
+    wanted = get("logging", None) or {}
+    file_config = get("logging-file-config", None)
     if file_config:
-        logging.config.fileConfig(os.path.expanduser(file_config), disable_existing_loggers=False)
+        from logging.config import fileConfig
+
+        fileConfig(os.path.expanduser(file_config), disable_existing_loggers=False)
         return
     if "version" in wanted:
-        logging.config.dictConfig({"disable_existing_loggers": False, **wanted})
+        from logging.config import dictConfig
+
+        dictConfig({"disable_existing_loggers": False, **wanted})
         return
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(logging.Formatter(dask.config.get("distributed.admin.log-format")))
+    handler.setFormatter(logging.Formatter(get("distributed.admin.log-format")))
     levels: dict[str, Any] = {"distributed": level if level is not None else logging.WARNING, **wanted}
     for name, value in levels.items():
         logger = logging.getLogger(name)
@@ -101,7 +130,7 @@ def initialize_logging(level: int | str | None = None, *, stream: Any = None) ->
 
 
 def _parse(key: str, default: Any, parser: Any, what: str) -> Any:
-    value = dask.config.get(key, None)
+    value = get(key, None)
     if value is None:
         return default
     try:
@@ -110,16 +139,17 @@ def _parse(key: str, default: Any, parser: Any, what: str) -> Any:
         raise ValueError(f"configuration: {key} is {value!r}; give {what}") from None
 
 
-def _parse_timedelta(value: Any) -> Any:
-    from dask.utils import parse_timedelta
-
-    return parse_timedelta(value, default="s")
-
-
 def _parse_bytes(value: Any) -> Any:
     from dask.utils import parse_bytes
 
     return parse_bytes(value)
 
 
-ensure_defaults()
+def __getattr__(name: str) -> Any:
+    if name == "config":  # the very dictionary that dask reads and writes
+        return snapshot()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not inherited.expected:
+    ensure_defaults()

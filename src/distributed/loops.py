@@ -377,11 +377,9 @@ def seconds(value: float | timedelta | str | None) -> float | None:
     """A duration in seconds from a number, a ``timedelta`` or a text such as "10s"."""
     if value is None or isinstance(value, int | float):
         return value
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    from dask.utils import parse_timedelta
+    from distributed.durations import parse_duration
 
-    return float(parse_timedelta(value))
+    return parse_duration(value)
 
 
 class SyncMethodMixin:

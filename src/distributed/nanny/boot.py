@@ -16,6 +16,9 @@ def boot() -> None:
     channel = open(descriptor, "rb", closefd=False)  # noqa: SIM115 - open as long as the process
     sys.path[:] = json.loads(channel.readline())
     sys.argv[1:] = []
+    from distributed import inherited
+
+    inherited.expected = True  # before anything asks for the configuration
     from distributed.nanny.child import main
 
     main(channel)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import dask.config
+from distributed import config
 
 
 def worker_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -18,9 +18,9 @@ def worker_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]
     ``distributed.nanny.environ``, ``extra``. A value of None removes a variable.
     """
     merged: dict[str, Any] = {
-        **(dask.config.get("distributed.nanny.pre-spawn-environ", None) or {}),
+        **(config.get("distributed.nanny.pre-spawn-environ", None) or {}),
         **os.environ,
-        **(dask.config.get("distributed.nanny.environ", None) or {}),
+        **(config.get("distributed.nanny.environ", None) or {}),
         **(extra or {}),
     }
     return {str(name): str(value) for name, value in merged.items() if value is not None}
