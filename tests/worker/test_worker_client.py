@@ -75,6 +75,8 @@ def test_results_of_one_worker_reach_the_other():
         first = client.map(inc, range(200))
         second = client.map(lambda x, y: x + y, first, first[::-1])
         assert await client.submit(sum, second) == 200 * 201
-        assert all(worker["nthreads"] == 1 for worker in client.scheduler_info()["workers"].values())
+        held = (await client.has_what()).values()
+        assert len(held) == 2
+        assert all(held)  # both took part
 
     run(test, nworkers=2)
