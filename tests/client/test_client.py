@@ -291,6 +291,24 @@ def test_a_cluster_object() -> None:
         assert client.scheduler_address == cluster.scheduler_address
 
 
+def test_shutdown_of_a_cluster() -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False) as cluster:
+        client = Client(cluster, set_as_default=False)
+        assert client.submit(inc, 1).result(timeout=10) == 2
+        client.shutdown()
+        assert client.status == "closed"
+        assert str(cluster.status) in ("Status.closed", "closed")
+
+
+def test_shutdown_of_a_scheduler() -> None:
+    async def main() -> None:
+        async with network(1) as (client, scheduler, _):
+            await client.shutdown()
+            await asyncio.wait_for(scheduler.finished(), 10)
+
+    asyncio.run(main())
+
+
 def test_get_client_inside_a_task(client: Client) -> None:
     def inside(x: int) -> int:
         mine = get_client()

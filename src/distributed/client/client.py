@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Generator
@@ -281,9 +282,16 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
 
     async def _shutdown(self) -> None:
         if self.cluster is not None:
+            cluster, owned = self.cluster, self._own_cluster
             await self._close()
-            if not self._own_cluster:
-                await self.cluster._close() if hasattr(self.cluster, "_close") else self.cluster.close()
+            if not owned:
+                loop = getattr(cluster, "loop", None)
+                if loop is not None and as_loop(loop) == self.loop:
+                    closing = cluster.close()
+                    if inspect.isawaitable(closing):
+                        await closing
+                else:
+                    await asyncio.to_thread(cluster.close)
             return
         with contextlib.suppress(CommClosedError):
             await self._session.call("terminate")

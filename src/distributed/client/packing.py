@@ -104,7 +104,8 @@ def capture(func: FunctionType, captured: list[Any], seen: set[int]) -> bool:
         if isinstance(value, FunctionType):
             if not capture(value, captured, seen):
                 return False
-        elif isinstance(value, type):
+            continue  # what it stands for is listed; itself it could be the key of a weak dictionary
+        if isinstance(value, type):
             if value.__module__ == "__main__" or "<" in value.__qualname__:
                 return False
         elif type(value) not in _CONSTANTS:
