@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import io
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -250,10 +250,15 @@ async def _in_time(body: Callable[[], Coroutine[Any, Any, Any]], timeout: float)
 
 
 def _stacks(before: set[asyncio.Task[Any]]) -> str:
-    text = io.StringIO()
-    for task in asyncio.all_tasks() - before - {asyncio.current_task()}:  # type: ignore[arg-type]
-        task.print_stack(file=text)
-    return text.getvalue()
+    """Where every task waits, outermost call first."""
+    lines = []
+    for task in asyncio.all_tasks() - before - {asyncio.current_task()}:
+        lines.append(f"task {task.get_name()!r} waits at\n")
+        coroutine: Any = task.get_coro()
+        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            lines += traceback.format_list(traceback.extract_stack(frame, limit=1))
+            coroutine = coroutine.cr_await
+    return "".join(lines)
 
 
 # ---------------------------------------------------------------- decorating

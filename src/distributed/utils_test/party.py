@@ -18,7 +18,12 @@ async def run(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], tell: An
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or ended.set())
+
+    def on_input() -> None:
+        if not os.read(0, 4096):
+            ended.set()
+
+    loop.add_reader(0, on_input)
     try:
         party = import_term(kind)(*args, **kwargs)
         await party
@@ -28,7 +33,7 @@ async def run(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], tell: An
     tell(getattr(party, "worker_address", None) or party.address)
     waiting = [asyncio.ensure_future(party.finished()), asyncio.ensure_future(ended.wait())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    loop.remove_reader(sys.stdin.fileno())
+    loop.remove_reader(0)
     await party.close()
     await asyncio.wait(waiting[:1])
     waiting[1].cancel()

@@ -66,26 +66,29 @@ def popen(
 
 
 def _program(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    if os.path.dirname(name) or not beside.exists():
-        return shutil.which(name) or name
-    return str(beside)
+    beside = Path(sys.executable).parent / name  # an absolute name stays what it is
+    return str(beside) if beside.exists() else shutil.which(name) or name
 
 
 def _interrupt(process: subprocess.Popen[bytes], timeout: float, kill_timeout: float, captured: bool) -> None:
     if process.poll() is None:
-        process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGINT)
+        if sys.platform == "win32":
+            process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            process.send_signal(signal.SIGINT)
     try:
         output, _ = process.communicate(timeout=timeout) if captured else (process.wait(timeout), None)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(kill_timeout)
-        raise AssertionError(f"{process.args} did not end within {timeout:g} s of its interruption") from None
+        raise AssertionError(
+            f"{process.args!r} did not end within {timeout:g} s of its interruption"
+        ) from None
     finally:
         if captured and process.stdout is not None and not process.stdout.closed:
             process.stdout.close()
     if captured and output:
-        print(f"---- output of {process.args}\n{output.decode(errors='replace')}----")  # type: ignore[union-attr]
+        print(f"---- output of {process.args!r}\n{output.decode(errors='replace')}----")
 
 
 class PartyProcess(subprocess.Popen[bytes]):

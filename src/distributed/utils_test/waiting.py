@@ -124,7 +124,7 @@ def wait_for_log_line(match: bytes, stream: IO[bytes] | None, max_lines: int | N
     """
     if stream is None:
         raise ValueError("there is no output to read: start the program with capture_output=True")
-    seen = []
+    seen: list[bytes] = []
     while max_lines is None or len(seen) < max_lines:
         line = stream.readline()
         if not line:
