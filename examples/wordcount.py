@@ -122,7 +122,7 @@ def wordcount(client: Client, chunks: list[list[str]]) -> tuple[Count, int, int]
 def connect(stack: ExitStack, scheduler: str | None, workers: int | None) -> Client:
     """A client of the network at ``scheduler``, or of one that is made for this run."""
     if scheduler is not None:
-        return stack.enter_context(Client(scheduler, timeout=10))
+        return stack.enter_context(Client(scheduler, timeout=5))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cluster = LocalCluster(n_workers=workers or cores, threads_per_worker=1, dashboard_address=None)
     return stack.enter_context(Client(stack.enter_context(cluster)))

@@ -15,9 +15,11 @@ from system_tasks import slow_inc
 
 from distributed import Client
 from distributed.comm import connect
-from distributed.comm.core import HANDSHAKE_TIMEOUT
 from distributed.exceptions import AuthenticationError
 from distributed.security import ClusterKey, Security
+
+#: Seconds within which whoever does not prove himself is closed; the limit itself is five.
+PATIENCE = 15.0
 
 
 def host_port(address: str) -> tuple[str, int]:
@@ -43,7 +45,7 @@ def send_raw(address: str, data: bytes) -> int:
     with socket.create_connection(host_port(address)) as sock:
         sock.sendall(data)
         port: int = sock.getsockname()[1]
-        assert closed_by_peer(sock, HANDSHAKE_TIMEOUT + 10), "still open"
+        assert closed_by_peer(sock, PATIENCE), "still open"
     return port
 
 
@@ -104,6 +106,21 @@ def test_strangers(network: tuple[Client, Command, str], data: bytes) -> None:
     assert len(log(port)) == 1
 
 
+@pytest.mark.parametrize("what", ["HTTP", "random bytes"])
+@pytest.mark.parametrize("party", ["worker", "nanny"])
+def test_strangers_elsewhere(
+    network: tuple[Client, Command, str], module_bench: Bench, party: str, what: str
+) -> None:
+    client, scheduler, _ = network
+    (worker,) = [command for command in module_bench.commands if command.name == "dworker"]
+    ((own, described),) = client.scheduler_info()["workers"].items()
+    target = (own if party == "worker" else described["nanny"]).rpartition("/")[2]
+    with undisturbed(client, scheduler):
+        port = send_raw(target, RAW[what])
+    wait_until(lambda: worker.errors(rf":{port}\b"), "the stranger is in the log")
+    assert len(worker.errors(rf":{port}\b")) == 1
+
+
 def test_another_key(network: tuple[Client, Command, str], module_key: str) -> None:
     client, scheduler, address = network
     other = ClusterKey.generate()
@@ -155,4 +172,4 @@ def test_a_crowd_of_silent_strangers(network: tuple[Client, Command, str]) -> No
             assert another.submit(slow_inc, 10, delay=0).result(timeout=20) == 11
         for sock in crowd:
             with sock:
-                assert closed_by_peer(sock, HANDSHAKE_TIMEOUT + 10)
+                assert closed_by_peer(sock, PATIENCE)
