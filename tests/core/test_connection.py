@@ -14,6 +14,8 @@ from core_helpers import Run, connected, poll
 
 from distributed.core import Connection
 from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
+from distributed.protocol.codec import Encoder
+from distributed.protocol.frames import Limits
 from distributed.protocol.messages import ReplyError, Request, RunTasks, WantKeys
 from distributed.protocol.payload import pack, unpack
 
@@ -349,10 +351,12 @@ def test_a_notified_handler_that_fails_is_logged(run: Run, caplog: pytest.LogCap
     async def main() -> None:
         async with connected({"fail": fail_with(ValueError("seen")), "ping": lambda: 1}) as (near, _):
             near.notify("fail")
+            near.notify("fail", x=object())
             await near.call("ping")
 
     run(main())
     assert "seen" in caplog.text
+    assert "the call fail of tcp://127.0.0.1" in caplog.text
 
 
 def test_backpressure_is_visible_and_drain_waits(run: Run) -> None:
@@ -390,3 +394,22 @@ def test_a_late_or_unknown_reply_is_ignored(run: Run) -> None:
 
 def test_messages_hold_no_more_memory_than_they_must() -> None:
     assert sys.getsizeof(Request(1, "op", {})) < 100
+
+
+def test_a_message_too_large_for_one_frame_goes_in_several(run: Run) -> None:
+    async def main() -> None:
+        async with connected({}) as (near, far):
+            near.comm._encoder = Encoder(Limits(body_nbytes=10_000))  # type: ignore[attr-defined]
+            heard: list[Any] = []
+            far.on_stream = heard.extend
+            near.send(WantKeys(["before"]))
+            near.send(RunTasks(b"f", "f", list(range(100)), [b"x" * 1000] * 100, list(range(100))))
+            near.send(WantKeys(["after"]))
+            await poll(lambda: heard and heard[-1] == WantKeys(["after"]))
+            assert heard[0] == WantKeys(["before"])
+            assert [key for message in heard[1:-1] for key in message.keys] == list(range(100))
+            near.send(RunTasks(b"f", "f", ["one"], [b"x" * 20_000], [1]))
+            await poll(lambda: near.closed)
+            assert "over the limit of 10000" in str(near.reason)
+
+    run(main())

@@ -207,3 +207,29 @@ def test_decoded_values_do_not_refer_to_the_body() -> None:
     [received] = codec.decode(body)
     body[:] = bytes(len(body))
     assert received == RunTasks(b"f" * 16, "inc", ["key"], [b"argument"], [1])
+
+
+def test_halves_say_the_same_as_the_whole() -> None:
+    keys = [f"k{i}" for i in range(5)]
+    args = [bytes([i]) for i in range(5)]
+    whole = RunTasks(b"f", "inc", keys, args, list(range(5)), [[key] for key in keys], [("k", 1, ["w"])])
+    halves = codec.halves(whole)
+    assert halves is not None
+    one, two = halves
+    for name in ("keys", "args", "seqs", "deps"):
+        assert getattr(one, name) + getattr(two, name) == getattr(whole, name)
+    assert one.holders == two.holders == whole.holders
+    assert whole.keys == keys  # it is left as it was
+    assert codec.halves(SubmitTasks(b"f", "inc", keys, args)) is not None
+    assert codec.halves(SubmitTasks(b"f", "inc", ["one"], [b""])) is None
+    assert codec.halves(WantKeys(keys)) is None
+
+
+def test_every_column_of_a_message_that_can_be_halved_is_named() -> None:
+    for cls, columns in codec._COLUMNS.items():
+        lists = [
+            name
+            for name, text in cls.__annotations__.items()
+            if text.startswith("list") and name != "holders"
+        ]
+        assert list(columns) == lists

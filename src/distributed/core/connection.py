@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from distributed.comm.core import Comm
 from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
+from distributed.protocol.codec import halves
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.messages import Message, Reply, ReplyError, Request
 
@@ -148,6 +149,9 @@ class Connection:
                 middle = len(batch) // 2
                 self._write(batch[:middle])
                 self._write(batch[middle:])
+            elif isinstance(exc, ProtocolError) and (parts := halves(batch[0])):
+                for part in parts:
+                    self._write([part])
             else:
                 self._unsendable(batch[0], exc)
 
@@ -156,7 +160,9 @@ class Connection:
             waiter = self._calls.pop(message.id, None)
             if waiter is not None and not waiter.done():
                 waiter.set_exception(exc)
-                return
+            elif not message.id:
+                logger.error("the call %s of %s cannot be sent: %s", message.op, self.peer_address, exc)
+            return
         elif isinstance(message, Reply):
             text = f"the result of the call cannot be sent: {exc}"
             self._write([ReplyError(message.id, text, pack_error(type(exc)(text)).exception)])

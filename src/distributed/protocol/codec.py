@@ -185,6 +185,33 @@ def decode(body: Buffer, buffers: Sequence[Buffer] = ()) -> list[Message]:
     return _local.decoder.decode(body, buffers)
 
 
+#: Messages that may be said in two parts, and their parallel columns.
+_COLUMNS: dict[type[Message], tuple[str, ...]] = {
+    m.PutFunctions: ("ids", "blobs"),
+    m.SubmitTasks: ("keys", "args", "deps"),
+    m.RunTasks: ("keys", "args", "seqs", "deps"),
+    m.TasksFinished: ("keys", "seqs", "nbytes", "durations", "types", "values"),
+    m.TasksErred: ("keys", "seqs", "errors"),
+    m.TasksInMemory: ("keys", "values", "types", "workers"),
+    m.TasksErredForClient: ("keys", "errors"),
+}
+
+
+def halves(message: Message) -> tuple[Message, Message] | None:
+    """Two messages that together say the same; None where that is not possible."""
+    columns = _COLUMNS.get(type(message), ())
+    n = len(getattr(message, columns[0])) if columns else 0
+    if n < 2:
+        return None
+    one, two = copy.copy(message), copy.copy(message)
+    for name in columns:
+        column = getattr(message, name)
+        if column is not None:
+            setattr(one, name, column[: n // 2])
+            setattr(two, name, column[n // 2 :])
+    return one, two
+
+
 _HEADER_NBYTES = 8
 
 #: Messages with a field that holds what it likes, and its name.
