@@ -258,6 +258,15 @@ def test_what_cannot_be_pickled_on_the_way_back(client: Client) -> None:
         future.result(timeout=10)
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_would_end_this_process_does_not(client: Client, error: type[BaseException]) -> None:
+    def leave() -> None:
+        raise error("bye")
+
+    with pytest.raises(Exception, match=error.__name__):
+        client.submit(leave).result(timeout=10)
+
+
 def test_dask_collections(client: Client) -> None:
     total = dask.delayed(sum)([dask.delayed(inc)(i) for i in range(10)])
     assert total.compute(scheduler=client) == 55

@@ -188,6 +188,8 @@ def test_names() -> None:
     assert name_of(operator.add) == "add"
     assert name_of(functools.partial(operator.add, 1)) == "add"
     assert name_of("{}".format) == "format"
+    assert name_of(operator.itemgetter(1)) == "itemgetter"
+    assert name_of(Box(1)) == "Box"
 
 
 def test_unbound_futures_pickle() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
-from distributed.client.errors import raise_failed
+from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
@@ -239,11 +239,9 @@ class as_completed:
 
     def _failure(self, task: ClientTask) -> Any:
         if self.raise_errors:
-            raise_failed(task)
-        try:
-            raise_failed(task)
-        except BaseException as error:
-            return type(error), error, error.__traceback__
+            raise failure_of(task)
+        error = failure_of(task)
+        return type(error), error, error.__traceback__
 
 
 def _set(sleeper: asyncio.Future[None]) -> None:

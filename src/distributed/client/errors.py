@@ -40,6 +40,9 @@ def remote_exception(task: ClientTask) -> BaseException:
         return RemoteError(f"task {task.key} failed, and the reason did not arrive")
     text = error.exception_text or f"task {task.key} failed"
     rebuilt = unpack_error(error.exception, error.traceback, text)
+    if not isinstance(rebuilt, Exception):
+        # SystemExit, KeyboardInterrupt and their like were meant for the process that ran the task, not for this one.
+        rebuilt = RemoteError(text, error.exception, error.traceback)
     if isinstance(rebuilt, RemoteError) and error.traceback_text:
         rebuilt.add_note(f"on the worker:\n{error.traceback_text}")
     return rebuilt
@@ -50,10 +53,10 @@ def remote_traceback(task: ClientTask) -> TracebackType | None:
     return None if task.error is None else unpack_traceback(task.error.traceback)
 
 
-def raise_failed(task: ClientTask) -> None:
-    """Raise what a task that is not pending and not finished stands for."""
+def failure_of(task: ClientTask) -> BaseException:
+    """What to raise for a task that ended without a result."""
     if task.status == "error":
-        raise remote_exception(task)
+        return remote_exception(task)
     if task.status == "lost":
-        raise FutureCancelledError(task.key, task.reason or "the connection to the scheduler was lost")
-    raise FutureCancelledError(task.key, task.reason or "cancelled or released")
+        return FutureCancelledError(task.key, task.reason or "the connection to the scheduler was lost")
+    return FutureCancelledError(task.key, task.reason or "cancelled or released")

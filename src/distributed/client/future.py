@@ -129,25 +129,25 @@ class Future(TaskRef):
         return self._bound().sync(self._traceback, timeout, **kwargs)
 
     async def _exception(self, timeout: float | str | None = None) -> BaseException | None:
-        from distributed.client.errors import raise_failed, remote_exception
+        from distributed.client.errors import failure_of, remote_exception
 
         task = self._task
         await self._bound()._wait_tasks([task], timeout)
         if task.status == "error":
             return remote_exception(task)
         if task.status != "finished":
-            raise_failed(task)
+            raise failure_of(task)
         return None
 
     async def _traceback(self, timeout: float | str | None = None) -> Any:
-        from distributed.client.errors import raise_failed, remote_traceback
+        from distributed.client.errors import failure_of, remote_traceback
 
         task = self._task
         await self._bound()._wait_tasks([task], timeout)
         if task.status == "error":
             return remote_traceback(task)
         if task.status != "finished":
-            raise_failed(task)
+            raise failure_of(task)
         return None
 
     def cancel(self, reason: str | None = None, msg: str | None = None, **kwargs: Any) -> Any:

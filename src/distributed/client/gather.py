@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from distributed.client.errors import FutureCancelledError, raise_failed
+from distributed.client.errors import FutureCancelledError, failure_of
 from distributed.client.future import Future
 from distributed.client.state.records import FAILED, ClientTask
 from distributed.exceptions import CommClosedError
@@ -116,7 +116,7 @@ class GatherMixin:
             for task in left:
                 status = task.status
                 if status in FAILED and errors == "raise":
-                    raise_failed(task)
+                    raise failure_of(task)
                 if status == "finished" and task.value is not None:
                     payloads[task.key] = task.value
                 elif status == "finished":
@@ -189,7 +189,7 @@ class GatherMixin:
         payload = task.value
         if payload is None or task.status != "finished":
             if task.status in FAILED:
-                raise_failed(task)
+                raise failure_of(task)
             payload = self.sync(  # type: ignore[attr-defined]
                 self._fetch,
                 [task],
@@ -207,7 +207,7 @@ class GatherMixin:
         payload = task.value
         if payload is None or task.status != "finished":
             if task.status in FAILED:
-                raise_failed(task)
+                raise failure_of(task)
             payload = (await self._fetch([task], "raise", self.direct_to_workers))[task.key]
         return unpack(payload)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import futures_of
 from distributed.client.options import worker_names
+from distributed.exceptions import WorkerStartTimeoutError
 from distributed.loops import seconds
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import pack, unpack
@@ -140,7 +141,7 @@ class OperationsMixin:
             if there >= n_workers:
                 return
             if deadline is not None and loop.time() >= deadline:
-                raise TimeoutError(f"Only {there}/{n_workers} workers arrived after {timeout}")
+                raise WorkerStartTimeoutError(there, n_workers, limit or 0)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.25)
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from distributed.client.errors import raise_failed
+from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.state.records import Function
 from distributed.protocol import refs
@@ -137,7 +137,8 @@ def name_of(func: Any) -> str:
         return name
     from dask.utils import funcname
 
-    return str(funcname(func)).strip("<>") or "task"
+    found = str(funcname(func))  # looks into partials and the like
+    return found if found.isidentifier() else type(func).__name__
 
 
 class Packer:
@@ -196,7 +197,7 @@ class Packer:
             return None
         check_owner(obj, self._client)
         if obj._task.status in ("cancelled", "lost"):
-            raise_failed(obj._task)
+            raise failure_of(obj._task)
         return obj.key
 
     def _pickle(self, pair: Any) -> Payload:
