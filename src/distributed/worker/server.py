@@ -32,8 +32,10 @@ from distributed.worker.executor import Executor
 from distributed.worker.operations import Operations
 from distributed.worker.state import WorkerState
 
-#: Seconds between attempts to reach the scheduler: the first, and the longest; each is drawn at random below that.
+#: Seconds between attempts to reach the scheduler: a tenth of the time since the first, within these, and jitter.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+#: Seconds one attempt may take.
+ATTEMPT = 10.0
 
 
 class SchedulerCalls:
@@ -348,23 +350,24 @@ class Worker(Operations):
 
     async def _connect(self, timeout: float | None) -> Connection:
         """A connection to the scheduler; tries again and again for ``timeout`` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_PAUSE
+        start = time.monotonic()
+        deadline = None if timeout is None else start + timeout
         while True:
-            left = None if deadline is None else max(0.1, deadline - time.monotonic())
+            left = ATTEMPT if deadline is None else min(ATTEMPT, max(0.1, deadline - time.monotonic()))
             try:
                 comm = await connect(self.scheduler_address, security=self.security, timeout=left)
                 return Connection(comm, handlers=self.handlers)
             except (SecurityError, ProtocolError):
                 raise  # trying again does not help
             except OSError as error:
+                now = time.monotonic()
+                pause = min(max(FIRST_PAUSE, (now - start) / 10), LONGEST_PAUSE)
                 sleep = random.uniform(0.5, 1.0) * pause
-                if deadline is not None and time.monotonic() + sleep >= deadline:
+                if deadline is not None and now + sleep >= deadline:
                     raise TimeoutError(
                         f"no scheduler answers at {self.scheduler_address} for {timeout:g} s: {error}"
                     ) from None
                 await asyncio.sleep(sleep)
-                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _register(self, stream: Connection) -> None:
         """Make ``stream`` the stream: tell the scheduler who this is, what it holds and what it runs."""
