@@ -10,7 +10,7 @@ from distributed.durations import parse_duration
 
 @pytest.mark.parametrize(
     "text",
-    ["1", "1.5s", "100ms", "5 minutes", "1h", "2 days", "3us", "1 hour", "1e3 ms", "2W", "7 sec"],
+    ["1", "1.5s", "100ms", "5 minutes", "1h", "2 days", "3us", "1 hour", "1e3 ms", "2W"],
 )
 def test_as_dask_does(text: str) -> None:
     assert parse_duration(text) == pytest.approx(parse_timedelta(text))

@@ -121,10 +121,12 @@ def _watch_nanny(
     command: Callable[[dict[str, Any]], None],
 ) -> None:
     _die_with_parent()
-    loop.call_soon_threadsafe(guarded.set)
-    for line in channel:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends anyway
+    try:
+        loop.call_soon_threadsafe(guarded.set)
+        for line in channel:
             loop.call_soon_threadsafe(command, json.loads(line))
+    except RuntimeError:
+        return  # the loop is closed: the process is about to end, and may have something to say before
     os._exit(1)  # end of file: the nanny is gone
 
 
