@@ -52,7 +52,14 @@ class DataOperations(SchedulerBase):
             answers = await asyncio.gather(
                 *(self._get_data(address, batch) for address, batch in plan.items())
             )
-            found = [pair for answer in answers for pair in answer]
+            found: list[Any] = []
+            for (address, batch), pairs in zip(plan.items(), answers, strict=True):
+                found += pairs or ()
+                if pairs is not None and len(pairs) < len(batch):
+                    here = {pair[0] for pair in pairs}
+                    gone = [key for key in batch if key not in here]
+                    self.state.not_delivered(address, gone, time.monotonic())
+                    self.schedule_flush()
             data += found
             delivered = {pair[0] for pair in found}
             missing = [key for key in missing if key not in delivered]
@@ -60,13 +67,14 @@ class DataOperations(SchedulerBase):
             return {"status": "error", "keys": missing}
         return {"status": "OK", "data": data}
 
-    async def _get_data(self, address: str, keys: list[Key]) -> list[Any]:
+    async def _get_data(self, address: str, keys: list[Key]) -> list[Any] | None:
+        """What a worker holds of these keys; None if it could not be asked, or is busy."""
         try:
             answer = await self.pool(address).get_data(keys=keys, who="scheduler")
         except (CommClosedError, ConnectError):
-            return []
+            return None
         pairs: list[Any] = answer["data"]
-        return pairs
+        return pairs if answer["status"] == "OK" else None
 
     async def scatter(
         self,

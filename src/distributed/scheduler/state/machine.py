@@ -103,6 +103,11 @@ class SchedulerState(Index):
         else:
             worker_events.set_status(self, self.workers[address], status)
 
+    def not_delivered(self, worker: str, keys: Iterable[Key], now: float) -> None:
+        """A worker that was asked for results does not have these: what it held of them counts as lost."""
+        self.begin(worker, "not-delivered", now)
+        worker_events.not_delivered(self, [(key, [worker]) for key in keys])
+
     def add_data(
         self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float
     ) -> None:

@@ -21,7 +21,7 @@ from distributed.protocol.messages import (
 )
 from distributed.scheduler.state import client_events, errors, lifecycle, placement, retirement
 from distributed.scheduler.state.index import Index, Unclaimed
-from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
+from distributed.scheduler.state.records import TaskState, WorkerState
 
 
 def add_worker(
@@ -105,7 +105,7 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
         msg.keys, msg.seqs, msg.nbytes, msg.durations, msg.types, msg.values, strict=True
     ):
         ts = tasks.get(key)
-        if ts is None or ts.seq != seq or ts.state not in PENDING_STATES:
+        if ts is None or ts.seq != seq or ts.processing_on is not ws:
             _finished_late(s, ws, ts, key, (nbytes, typename))
             continue
         spec = ts.spec
@@ -127,9 +127,10 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
 def _finished_late(
     s: Index, ws: WorkerState, ts: TaskState | None, key: Key, result: tuple[int, str]
 ) -> None:
-    """A result nobody waits for: of a task that no client has submitted to this scheduler yet, or of an earlier run.
+    """A result nobody waits for: of a task that no client has submitted to this scheduler yet, or of an earlier order.
 
-    What the worker holds or runs by a later order must not be freed: the order was sent before this answer came.
+    Of an order that was taken back it cannot be used: FreeKeys is on its way. What the worker holds or runs by a later
+    order must not be freed: that order was sent before this answer came.
     """
     found = s.unclaimed.get(key)
     if found is not None and ws in found.running:
@@ -171,7 +172,7 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
     """A worker gave unstarted tasks back."""
     if msg.reason == "stolen":
         ws.steal_asked = False
-    _not_delivered(s, msg.missing)
+    not_delivered(s, msg.missing)
     for key, seq in zip(msg.keys, msg.seqs, strict=True):
         ts = s.tasks.get(key)
         if ts is not None and ts.seq == seq and ts.processing_on is ws:
@@ -205,7 +206,7 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
 
 
 def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
-    _not_delivered(s, msg.missing)
+    not_delivered(s, msg.missing)
     retirement.check_all(s)
 
 
@@ -296,7 +297,7 @@ def _unclaimed(s: Index, key: Key) -> Unclaimed:
     return found
 
 
-def _not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
+def not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
     """Copies that their supposed holders did not deliver are no copies."""
     affected = []
     for key, addresses in missing:

@@ -10,7 +10,9 @@ from typing import Any
 
 from distributed.protocol.codec import decode, encode
 from distributed.protocol.frames import FrameReader
-from distributed.protocol.messages import Message
+from distributed.protocol.messages import ClientHeartbeat, Message, WorkerHeartbeat
+
+SIGNS_OF_LIFE = (WorkerHeartbeat, ClientHeartbeat)
 
 #: Events that a failing run tells.
 REMEMBERED = 120
@@ -103,7 +105,8 @@ class End:
             return
         network.nmessages += len(messages)
         for message in messages:
-            network.note(self.wire.name + " <>"[self.side + 1], message)
+            if type(message) not in SIGNS_OF_LIFE:
+                network.note(self.wire.name + " <>"[self.side + 1], message)
         peer = self.wire.ends[1 - self.side]
         if isinstance(messages[0], Message):
             messages = peer.through_the_wire(messages)

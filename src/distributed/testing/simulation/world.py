@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from distributed.scheduler.state import Settings
+from distributed.scheduler.state.records import PENDING_STATES
 from distributed.testing.simulation import invariants
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
@@ -137,23 +138,29 @@ class World:
 
     def run_calm(self) -> None:
         self.calm = True
+        self.network.slow = 0.002
         if self.scheduler is None:
             self.scheduler = Scheduler(self, SETTINGS)
         for worker in list(self.workers.values()):
             if worker.machine.status == "paused":
                 worker.machine.set_status("running")
                 worker.turn()
-        for name in ("w0", "w1"):
-            if name not in self.workers:
-                self.join(name)
+        self.keep_workers()
         for client in self.clients.values():
             if not any(task.nfutures for task in client.machine.tasks.values()):
                 self.user_submits(client)
         self.run_until(self.all_ended, 300)
-        self.run_for(1.0)  # what was on its way arrives
+        self.run_for(5.0)  # what was on its way arrives
         if not self.all_ended():
             self.run_until(self.all_ended, 300)
         invariants.check_values(self)
+
+    def keep_workers(self) -> None:
+        """Those that tasks name and that have resources are there, even when one that was retired leaves now."""
+        for name in ("w0", "w1"):
+            if name not in self.workers:
+                self.join(name)
+        self.network.after(1.0, self.keep_workers)
 
     def run_release(self) -> None:
         for client in self.clients.values():
@@ -185,9 +192,27 @@ class World:
         while not condition():
             network.step()
             if network.now > deadline:
-                raise invariants.SimulationError(self, f"not ended after {seconds} simulated seconds")
+                raise invariants.SimulationError(
+                    self, f"not ended after {seconds} simulated seconds", *self.pending()
+                )
             if network.nmessages > most:
-                raise invariants.SimulationError(self, f"more than {most} messages: it goes on for ever")
+                raise invariants.SimulationError(
+                    self, f"more than {most} messages: it goes on for ever", *self.pending()
+                )
+
+    def pending(self) -> list[str]:
+        """What somebody still waits for, and what of that the scheduler has not finished."""
+        keys = {
+            task.key
+            for client in self.clients.values()
+            for task in client.futures_records()
+            if task.status == "pending"
+        }
+        order = self.graph.order(*sorted(keys))
+        if self.scheduler is None:
+            return order
+        tasks = self.scheduler.machine.tasks
+        return [key for key in order if key in keys or (key in tasks and tasks[key].state in PENDING_STATES)]
 
     # ------------------------------------------------------------ users
 
