@@ -21,6 +21,7 @@ from distributed.core import Connection, Status
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.core.versions import get_versions
 from distributed.exceptions import CommClosedError, ProtocolError, SecurityError
+from distributed.logs import silence_logging
 from distributed.loops import seconds
 from distributed.preloading import PreloadManager, process_preloads
 from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
@@ -96,6 +97,8 @@ class Worker(Operations):
         Address of the nanny that watches this process.
     lifetime, lifetime_stagger : float or str, optional
         Seconds after which it leaves, give or take so many. ``lifetime_restart``: its nanny starts another one.
+    extensions : mapping of str to type, optional
+        Each is called with this worker at the start and kept in ``worker.extensions``.
     metrics, startup_information : mapping of str to callable, optional
         ``f(worker)``: sent along with every heartbeat, or once.
     validate : bool, optional
@@ -200,6 +203,9 @@ class Worker(Operations):
             _first(preload_argv, "distributed.worker.preload-argv"),
         )
         self._plugins = plugins
+        self._extensions = dict(extensions or {})
+        if silence_logs:
+            silence_logging(silence_logs)
         self._where = (host, port, interface, protocol)
         self._contact_address = contact_address
         self._beat_handle: asyncio.TimerHandle | None = None
@@ -244,6 +250,19 @@ class Worker(Operations):
     async def on_start(self) -> None:
         loop = asyncio.get_running_loop()
         stream = await self._connect(self.death_timeout)
+        try:
+            await self._start_parts(stream, loop)
+        except BaseException:
+            if self.stream is not stream:
+                stream.abort()
+            raise
+        self._process.cpu_percent()
+        if self.lifetime:
+            stagger = random.uniform(-self.lifetime_stagger, self.lifetime_stagger)
+            self._lifetime_handle = loop.call_later(max(0.0, self.lifetime + stagger), self._lifetime_over)
+        logger.info("Worker at %s registered with the scheduler at %s", self.address, self.scheduler_address)
+
+    async def _start_parts(self, stream: Connection, loop: asyncio.AbstractEventLoop) -> None:
         await self._listen(stream)
         self.state.address = self.state.fetching.address = self.address
         if self.name is None:
@@ -254,14 +273,11 @@ class Worker(Operations):
         context.workers.add(self)
         self.preloads = process_preloads(self, *self._preload)
         await self.preloads.start()
+        for name, extension in self._extensions.items():
+            self.extensions[name] = extension(self)
         for plugin in self._plugins:
             await self.plugin_add(plugin)
         await self._register(stream)
-        self._process.cpu_percent()
-        if self.lifetime:
-            stagger = random.uniform(-self.lifetime_stagger, self.lifetime_stagger)
-            self._lifetime_handle = loop.call_later(max(0.0, self.lifetime + stagger), self._lifetime_over)
-        logger.info("Worker at %s registered with the scheduler at %s", self.address, self.scheduler_address)
 
     async def _listen(self, stream: Connection) -> None:
         host, port, interface, protocol = self._where
@@ -431,7 +447,7 @@ class Worker(Operations):
                     logger.info("registration failed, trying again: %s", error)
                     stream.abort()
                     await asyncio.sleep(random.uniform(0.5, 1.0) * FIRST_PAUSE)
-        except (OSError, SecurityError, ProtocolError, ValueError) as error:
+        except Exception as error:  # a worker without a scheduler must not live on unseen
             logger.error("Worker at %s gives up: %s", self.address, error)
             self.terminate(reason=f"lost its scheduler: {error}")
             return
