@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from distributed.client.state import machine as client_machine
 from distributed.testing.simulation import SimulationError, World, invariants, play
 from distributed.testing.simulation.__main__ import main
 from distributed.testing.simulation.world import ACCIDENTS
@@ -53,12 +54,11 @@ def test_seeds_differ_in_what_goes_wrong() -> None:
 
 
 def test_a_wrong_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distributed.testing.simulation.workloads.zlib.crc32", iter(range(10**9)).__next__)
     monkeypatch.setattr(
         "distributed.testing.simulation.workloads.Graph.value",
         lambda self, key, values: random.randrange(1 << 30),
     )
-    with pytest.raises(SimulationError, match="seed 3: .* is .*, not "):
+    with pytest.raises(SimulationError, match=r"seed 3: .* is .*, not "):
         play(3, ())
 
 
@@ -66,10 +66,7 @@ def test_a_lost_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that never hears of its results waits for ever; the error tells the story."""
     monkeypatch.setattr(
         "distributed.client.state.machine._HANDLERS",
-        {
-            kind: lambda state, message: None
-            for kind in __import__("distributed").client.state.machine._HANDLERS
-        },
+        {kind: lambda state, message: None for kind in client_machine._HANDLERS},
     )
     with pytest.raises(SimulationError, match="not ended after 300 simulated seconds") as caught:
         play(3, ())
