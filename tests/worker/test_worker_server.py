@@ -650,3 +650,27 @@ def test_two_networks_in_one_process_do_not_disturb_each_other():
             assert (one.finished()["x"][0], two.finished()["x"][0]) == ("1", "2")
 
     run(test)
+
+
+class Extension:
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+
+def test_extensions():
+    async def test() -> None:
+        async with Played() as scheduler, Worker(scheduler, extensions={"x": Extension}) as worker:
+            assert worker.extensions["x"].worker is worker
+
+    run(test)
+
+
+def test_a_failed_start_leaves_nothing_open():
+    async def test() -> None:
+        async with Played() as scheduler:
+            with pytest.raises(OSError, match="in use"):
+                await Worker(scheduler, port=scheduler.port)
+            await until(lambda: not scheduler.connections)
+            assert scheduler.registered == []
+
+    run(test)
