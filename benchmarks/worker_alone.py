@@ -79,7 +79,9 @@ def main() -> None:
     options = parser.parse_args()
     for _ in range(3):
         cpu, wall = run(options.tasks, options.threads, options.batch)
-        print(f"{cpu:6.2f} us CPU, {wall:6.2f} us wall a task ({options.tasks:,} tasks, {options.threads} threads)")
+        print(
+            f"{cpu:6.2f} us CPU, {wall:6.2f} us wall a task ({options.tasks:,} tasks, {options.threads} threads)"
+        )
 
 
 if __name__ == "__main__":
