@@ -1,0 +1,99 @@
+"""What the suite runs: programs of ours around packages of others, and tests that those packages ship."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One program or set of tests, and the environment it needs.
+
+    Attributes
+    ----------
+    name : str
+    packages : tuple of str
+        What pip installs beside this package.
+    program : str
+        File in ``programs``, or empty.
+    tests : tuple of str
+        Arguments of pytest, or empty. ``--pyargs`` is given.
+    known : dict
+        Tests that fail, by a part of their id, and the reason.
+    timeout : float
+        Seconds, without the installation.
+    group : str
+        Entries of one group share an environment.
+    bounded : bool
+        Whether it belongs to the part that continuous integration runs.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    program: str = ""
+    tests: tuple[str, ...] = ()
+    known: dict[str, str] = field(default_factory=dict)
+    timeout: float = 300
+    group: str = ""
+    bounded: bool = False
+
+    @property
+    def environment(self) -> str:
+        """Name of the virtual environment."""
+        return self.group or self.name
+
+
+PYTEST = ("pytest", "pytest-timeout")
+DASK = ("dask[array,dataframe]", "pyarrow", "pandas", "numpy", "zarr", "graphviz", *PYTEST)
+JOBLIB = ("scikit-learn", "joblib", *PYTEST)
+XARRAY = ("xarray", "dask[array]", "netCDF4", "h5netcdf", "zarr", *PYTEST)
+JOBQUEUE = ("dask-jobqueue", "pytest-asyncio", *PYTEST)
+
+SUITE = (
+    Entry("dataframe", DASK, program="dataframe.py", group="dask", bounded=True),
+    Entry("array", DASK, program="array.py", group="dask", bounded=True),
+    Entry(
+        "dask-tests",
+        DASK,
+        tests=("dask.tests.test_distributed",),
+        timeout=1200,
+        group="dask",
+    ),
+    Entry(
+        "dask-tests-more",
+        DASK,
+        tests=(
+            "dask.tests.test_layers",
+            "dask.tests.test_order",
+            "dask.tests.test_base",
+            "dask.tests.test_delayed",
+            "dask.tests.test_task_spec",
+            "dask.tests.test_traceback",
+            "dask.tests.test_expr",
+            "dask.dataframe.dask_expr.tests.test_distributed",
+            "dask.dataframe.dask_expr.tests.test_diagnostics",
+            "dask.dataframe.dask_expr.io.tests.test_distributed",
+            "-k=distributed or client or cluster or diagnostics or traceback or analyze",
+        ),
+        timeout=900,
+        group="dask",
+    ),
+    Entry("joblib", JOBLIB, program="joblib_grid_search.py", group="joblib", bounded=True),
+    Entry("joblib-tests", JOBLIB, tests=("joblib.test.test_dask",), timeout=600, group="joblib"),
+    Entry("xarray", XARRAY, program="xarray_climate.py", group="xarray", bounded=True),
+    Entry("xarray-tests", XARRAY, tests=("xarray.tests.test_distributed",), timeout=900, group="xarray"),
+    Entry("xgboost", ("xgboost-cpu", "dask[array,dataframe]", "scikit-learn"), program="xgboost_train.py"),
+    Entry("lightgbm", ("lightgbm", "dask[array,dataframe]", "scikit-learn"), program="lightgbm_train.py"),
+    Entry("dask-image", ("dask-image",), program="dask_image_filter.py"),
+    Entry("dask-ml", ("dask-ml",), program="dask_ml_search.py"),
+    Entry("dask-jobqueue", JOBQUEUE, program="jobqueue_local.py", group="jobqueue"),
+    Entry(
+        "dask-jobqueue-tests",
+        JOBQUEUE,
+        tests=("dask_jobqueue.tests", "-k=not slurm_runner"),
+        timeout=900,
+        group="jobqueue",
+    ),
+    Entry("prefect-dask", ("prefect-dask",), program="prefect_flow.py", timeout=400),
+    Entry("streamz", ("streamz", "pandas", *PYTEST), program="streamz_pipeline.py"),
+)
