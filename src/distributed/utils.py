@@ -174,6 +174,11 @@ class Deadline:
         Seconds since the epoch; None: never.
     """
 
+    started_at: float = 0.0
+    started_at_mono: float = 0.0
+    expires_at: float | None = None
+    expires_at_mono: float | None = None
+
     def __init__(self, expires_at: float | None = None) -> None:
         self.started_at = time.time()
         self.started_at_mono = time.monotonic()

@@ -53,6 +53,9 @@ class Cluster(SyncMethodMixin):
     status : Status
     """
 
+    loop: Any = None
+    name: str = ""
+
     def __init__(
         self,
         asynchronous: bool = False,

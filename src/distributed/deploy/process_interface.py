@@ -30,6 +30,8 @@ class ProcessInterface:
         Where it is reached from outside its own network, if that differs.
     """
 
+    status: Status = Status.created
+
     def __init__(self, scheduler: str | None = None, name: Any = None) -> None:
         self.scheduler = scheduler
         self.name = name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +12,14 @@ from distributed import config as configuration
 from distributed import system
 from distributed.comm.addressing import get_address_host_port, local_ip_towards, normalize_address
 from distributed.core.listening import listen_addresses, listen_at_first
-from distributed.core.server import Server
 from distributed.core.status import Status
 from distributed.nanny.channel import ChildSpec
 from distributed.nanny.environment import worker_environment
 from distributed.nanny.memory import NannyMemoryManager
+from distributed.nanny.operations import Operations, scratch_directory
 from distributed.nanny.process import LaunchedProcess, WorkerProcess, WorkerStartError
 from distributed.nanny.supervisor import Supervisor
 from distributed.preloading import PreloadManager, process_preloads
-from distributed.protocol.payload import pack, unpack
 from distributed.scheduler_file import read_scheduler_address
 from distributed.security import Security
 
@@ -30,7 +28,7 @@ logger = logging.getLogger("distributed.nanny")
 _WORKER_CLASS = "distributed.worker.Worker"
 
 
-class Nanny(Server):
+class Nanny(Operations):
     """Runs one worker in a process of its own, watches it, and starts it again when it dies.
 
     Takes the parameters of :class:`distributed.worker.Worker` and passes them on; the others are:
@@ -74,6 +72,7 @@ class Nanny(Server):
     """
 
     default_port = 0
+    status: Status = Status.init
 
     def __init__(
         self,
@@ -146,8 +145,10 @@ class Nanny(Server):
             **host_and_port(listen_address),
             **worker_kwargs,
         }
+        self.plugins: dict[str, Any] = {}
+        self.scratch = scratch_directory(local_directory)
         optional = {
-            "local_directory": local_directory,
+            "local_directory": self.scratch,
             "resources": dict(resources) if resources else None,
             "contact_address": contact_address,
             "preload": preload,
@@ -170,7 +171,7 @@ class Nanny(Server):
             "kill": self.kill,
             "restart": self.restart,
             "close_gracefully": self.close_gracefully,
-            "run": self.run,
+            **self.operations(),
         }
         super().__init__(handlers, security=security)
 
@@ -217,6 +218,7 @@ class Nanny(Server):
             Seconds before it is killed.
         """
         await self._supervisor.stop(timeout, reason)
+        self.remove_scratch()
 
     async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
         """End the worker and start a fresh one: ``"OK"``, or ``"timed out"`` after so many seconds."""
@@ -239,7 +241,10 @@ class Nanny(Server):
 
     async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
+        for name in list(self.plugins):
+            await self.plugin_remove(name)
         await self._supervisor.stop(self._close_timeout, reason)
+        self.remove_scratch()
         if self._launched is not None:  # the start failed before it was used
             self._launched.discard()
             self._launched = None
@@ -261,17 +266,6 @@ class Nanny(Server):
     def kill_nowait(self) -> None:
         """Send the kill signal to the worker process; for the last moment of this process."""
         self._supervisor.kill_nowait()
-
-    async def run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
-        """Call a pickled function here; its pickled result. It may ask for ``dask_worker``: this nanny."""
-        call, call_args, call_kwargs = _unpack(function), _unpack(args) or (), _unpack(kwargs) or {}
-        with contextlib.suppress(TypeError, ValueError):
-            if "dask_worker" in inspect.signature(call).parameters:
-                call_kwargs = {**call_kwargs, "dask_worker": self}
-        result = call(*call_args, **call_kwargs)
-        if inspect.isawaitable(result):
-            result = await result
-        return pack(result)
 
     # ------------------------------------------------------------ what programs read
 
@@ -377,10 +371,3 @@ def _seconds(value: float | str | None, key: str) -> float | None:
     from dask.utils import parse_timedelta
 
     return float(parse_timedelta(value))
-
-
-def _unpack(value: Any) -> Any:
-    """Payloads come from other processes, plain values from callers in this one."""
-    from distributed.protocol.payload import Serialized
-
-    return unpack(value) if isinstance(value, bytes | Serialized) else value

@@ -1,0 +1,134 @@
+"""What others may have a nanny do in its own process: run functions, hold plugins and files."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from distributed import config
+from distributed.core.server import Server
+from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.utils import has_arg, import_file
+
+
+class Operations(Server):
+    """Handlers of a nanny that do not concern its worker process.
+
+    Attributes
+    ----------
+    plugins : dict
+        By name.
+    scratch : str
+        A directory of this nanny's own below ``local_directory``. It is made when somebody first needs it; the worker
+        puts its files there too. Removed with all that is in it when the worker or the nanny ends.
+    """
+
+    local_directory: str | None
+    plugins: dict[str, Any]
+    scratch: str
+
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "run": self.run,
+            "plugin_add": self.plugin_add,
+            "plugin_remove": self.plugin_remove,
+            "upload_file": self.upload_file,
+        }
+
+    async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
+        raise NotImplementedError
+
+    async def run(
+        self, function: Any, args: Any = None, kwargs: Any = None, wait: bool = True
+    ) -> Payload | None:
+        """Call a function in this process; its pickled result.
+
+        Parameters
+        ----------
+        function, args, kwargs : payload
+            A parameter ``dask_worker`` of the function gets this nanny.
+        wait : bool
+            False: answer at once; an exception is logged.
+        """
+        func, call_args, call_kwargs = (
+            _unpacked(function),
+            _unpacked(args) or (),
+            dict(_unpacked(kwargs) or {}),
+        )
+        if "dask_worker" not in call_kwargs and has_arg(func, "dask_worker"):
+            call_kwargs["dask_worker"] = self
+        if not wait:
+            self.spawn(_call(func, *call_args, **call_kwargs), name=f"run {func!r}")
+            return None
+        return pack(await _call(func, *call_args, **call_kwargs))
+
+    async def plugin_add(self, plugin: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Install a plugin (an object or its payload): its ``setup(nanny=...)`` is called.
+
+        One of the same name is torn down and replaced. A plugin with a true ``restart`` has the worker started anew.
+        """
+        plugin = _unpacked(plugin)
+        name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
+        if name in self.plugins:
+            await self.plugin_remove(name)
+        self.plugins[name] = plugin
+        if hasattr(plugin, "setup"):
+            try:
+                await _call(plugin.setup, nanny=self)
+            except BaseException:
+                self.plugins.pop(name, None)
+                raise
+        if getattr(plugin, "restart", False):
+            await self.restart(reason=f"plugin {name}")
+        return {"status": "OK", "name": name}
+
+    async def plugin_remove(self, name: str) -> dict[str, Any]:
+        """Remove a plugin: its ``teardown(nanny=...)`` is called. ``KeyError`` when there is none of this name."""
+        plugin = self.plugins.pop(name)
+        if hasattr(plugin, "teardown"):
+            await _call(plugin.teardown, nanny=self)
+        return {"status": "OK"}
+
+    async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        """Put a file into the nanny's directory and, for .py, .zip and .egg, import it."""
+        content = _unpacked(data) if isinstance(data, Serialized) else data
+        if isinstance(content, str):
+            content = content.encode()
+        path = os.path.join(self.scratch, os.path.basename(filename))
+        await asyncio.to_thread(_write, path, content)
+        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
+            import_file(path)
+        return {"status": "OK", "nbytes": len(content)}
+
+    def remove_scratch(self) -> None:
+        """Remove the directory, if it was made, with what a killed worker has left in it."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def scratch_directory(local_directory: str | None) -> str:
+    """A path nobody has below the directory that the user or the configuration names; nothing is made there."""
+    base = local_directory or config.get("temporary-directory", None)
+    base = base or os.path.join(tempfile.gettempdir(), "dask-scratch-space")
+    return os.path.join(os.path.abspath(base), f"nanny-{uuid.uuid4().hex[:12]}")
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _unpacked(value: Any) -> Any:
+    """Payloads come from other processes, plain values from callers in this one."""
+    return unpack(value) if isinstance(value, bytes | Serialized) else value
+
+
+async def _call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = func(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result
