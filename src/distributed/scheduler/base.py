@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,11 +67,16 @@ class SchedulerBase(Server):
                 stream.send_all(messages)
             except CommClosedError:
                 logger.debug("%s is gone; its on_close comes next", peer)
+        if state.notices or type(state.log) is not deque:
+            self.tell_extensions()
         if self.validate:
             state.validate()
         if self._retired:
             for address in [a for a in self._retired if a in state.retired or a not in state.workers]:
                 self._retired.pop(address).set()
+
+    def tell_extensions(self) -> None:
+        """Hand on what the machine noted in this turn; see :mod:`distributed.scheduler.extending`."""
 
     def send_to_peer(self, peer: str, message: Message) -> None:
         """One message of the shell's own to a worker or client, behind what the machine has to say."""

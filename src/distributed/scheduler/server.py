@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed import config
@@ -19,6 +19,7 @@ from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.protocol.messages import Key, Message
 from distributed.scheduler.control import Control
 from distributed.scheduler.data import DataOperations
+from distributed.scheduler.extending import Extending
 from distributed.scheduler.state import (
     ClientState,
     SchedulerState,
@@ -35,7 +36,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(DataOperations, Control):
+class Scheduler(DataOperations, Control, Extending):
     """The scheduler of a network.
 
     Parameters
@@ -108,8 +109,10 @@ class Scheduler(DataOperations, Control):
             blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
             security=security,
         )
+        self.init_extending(extensions)
         self.handlers.update(
             {
+                **self.extensions.handlers(),
                 "register_client": self.register_client,
                 "register_worker": self.register_worker,
                 **self.query_handlers(),
@@ -119,8 +122,8 @@ class Scheduler(DataOperations, Control):
         )
         self.idle_timeout = _seconds(idle_timeout, "distributed.scheduler.idle-timeout", 0.0)
         self.scheduler_file = scheduler_file
-        self.extensions: dict[str, Any] = {}
-        self.plugins: dict[str, Any] = {}
+        for plugin in plugins or ():
+            self.add_plugin(plugin)
         self._host = host
         self._port = port
         self._interface = interface
@@ -143,12 +146,15 @@ class Scheduler(DataOperations, Control):
 
             write_scheduler_file(self.scheduler_file, self.identity())
         self._tick_handle = asyncio.get_running_loop().call_later(TICK, self._tick)
+        await self.start_plugins()
         logger.info("Scheduler at %s", self.address)
 
     async def on_close(self, reason: str) -> None:
+        await self.await_hooks("before_close")
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         self.flush()
+        await self.await_hooks("close")
 
     @property
     def address(self) -> str:
@@ -157,8 +163,10 @@ class Scheduler(DataOperations, Control):
 
     # ------------------------------------------------------------ peers come and go
 
-    def register_client(self, comm: Connection, client: str, versions: Any = None) -> dict[str, Any]:
-        """Make this connection the stream of a client."""
+    def register_client(
+        self, comm: Connection, client: str, versions: Any = None, topics: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Make this connection the stream of a client, which is told of events of ``topics``."""
         self.state.add_client(client, time.monotonic())
         handle, begin = self.state.handle_client, self.begin_turn
 
@@ -166,8 +174,11 @@ class Scheduler(DataOperations, Control):
             now = begin()
             for message in messages:
                 handle(client, message, now)
+            if self.wants_graphs:
+                self.client_said(client, messages)
 
         self._bind(comm, client, on_stream, self._client_closed)
+        self.client_joined(client, topics)
         logger.info("Client %s at %s", client, comm.peer_address)
         return {"status": "OK", "scheduler_id": self.id, "address": self.address}
 
@@ -234,12 +245,14 @@ class Scheduler(DataOperations, Control):
 
         self._bind(comm, address, on_stream, self._worker_closed)
         self.note_workers_changed()
+        self.worker_joined(address)
         logger.info("Worker %s registered with %s threads", address, nthreads)
         return {
             "status": "OK",
             "name": ws.name,
             "scheduler_id": self.id,
             "heartbeat_interval": self._heartbeat_interval(),
+            "plugins": self.extensions["plugins"].for_workers(),
         }
 
     def _bind(
@@ -258,6 +271,7 @@ class Scheduler(DataOperations, Control):
         if self._streams.get(client) is comm:
             del self._streams[client]
             self.state.client_disconnected(client, time.monotonic())
+            self.client_lost(client)
             self.schedule_flush()
 
     def _worker_closed(self, address: str, comm: Connection) -> None:
@@ -284,7 +298,7 @@ class Scheduler(DataOperations, Control):
             if stream is not None:
                 stream.abort()
             self.note_workers_changed()
-        if state.outbox:
+        if state.outbox or state.notices:
             self.flush()
         if state.tasks or not self.idle_timeout:
             self._idle_since = now

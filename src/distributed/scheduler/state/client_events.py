@@ -65,6 +65,7 @@ def remove_client(s: Index, name: str) -> None:
     cs = s.clients.pop(name, None)
     if cs is None:
         return
+    s.notices.append(("client-gone", name, None))
     wanted = list(cs.wants_what)
     for ts in wanted:
         unwant(ts, cs)

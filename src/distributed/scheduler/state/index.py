@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from distributed.protocol.messages import DropFunctions, Key, TaskOptions
 from distributed.protocol.payload import Payload
@@ -89,6 +90,8 @@ class Index:
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         self.outbox = Outbox()
         self.retired: list[str] = []
+        # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).
+        self.notices: list[tuple[str, str, Any]] = []
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)
         self.stimulus: Stimulus = ("", "", 0)
         self._nstimuli = 0

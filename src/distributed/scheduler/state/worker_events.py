@@ -58,6 +58,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     if ws is None:
         return
     s.workers_version += 1
+    s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
     s.open.pop(ws, None)
     if address in s.retired:
@@ -224,6 +225,7 @@ def closing(s: Index, ws: WorkerState, msg: WorkerClosing) -> None:
 
 def event(s: Index, ws: WorkerState, msg: WorkerEvent) -> None:
     """Not the machine's business; the shell reads these."""
+    s.notices.append(("worker-event", ws.address, msg))
 
 
 EVENTS: dict[type[Message], Callable[[Index, WorkerState, Any], None]] = {
