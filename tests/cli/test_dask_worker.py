@@ -15,6 +15,7 @@ from system_bench import Bench, Command, alive, wait_until
 from test_dask_scheduler import ended
 
 from distributed import Client, rpc
+from distributed.host import open_port
 from distributed.security import ClusterKey
 
 LINES = r"Start worker at:            127\.0\.0\.1:\d+\nRegistered with center at:  127\.0\.0\.1:\d+\n"
@@ -194,7 +195,8 @@ def test_key_from_standard_input(bench: Bench, key: str) -> None:
         ),
         (["127.0.0.1:1", "--preload-nanny", "no_such_module"], "no_such_module"),
         (["127.0.0.1:1", "--worker-class", "no_such_module.Worker"], "no_such_module"),
-        (["127.0.0.1:1", "--listen-address", "tcp://127.0.0.1"], "127.0.0.1"),
+        (["127.0.0.1:1", "--listen-address", "tcp://127.0.0.1"], "missing port number"),
+        (["127.0.0.1:1", "--listen-address", "tcp://127.0.0.1", "--no-nanny"], "missing port number"),
     ],
 )
 def test_complains_in_the_last_line(bench: Bench, arguments: list[str], complaint: str) -> None:
@@ -202,6 +204,23 @@ def test_complains_in_the_last_line(bench: Bench, arguments: list[str], complain
     assert ended(command) == 1
     assert re.search(complaint, command.err[-1]), command.text
     assert "Traceback" not in command.text
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_listen_and_contact_address(bench: Bench, nanny: str) -> None:
+    _, address = bench.scheduler()
+    port = open_port("127.0.0.1")
+    command = bench.worker(
+        address,
+        nanny,
+        "--listen-address",
+        f"tcp://127.0.0.1:{port}",
+        "--contact-address",
+        f"tcp://localhost:{port}",
+    )
+    assert command.out[0].endswith(f"localhost:{port}")
+    with Client(address) as client:
+        assert client.submit(pow, 2, 3).result(timeout=20) == 8
 
 
 def test_lifetime(bench: Bench) -> None:

@@ -235,7 +235,9 @@ def _make_server(
     listen = given["listen_address"]
     if not given["nanny"]:
         if listen:
-            own |= _host_and_port(listen)
+            from distributed.nanny.nanny import host_and_port
+
+            own |= host_and_port(listen)
         elif worker_port is not None:
             own["port"] = worker_port
         return (worker_class or import_term("distributed.worker.Worker"))(address, **own)
@@ -252,11 +254,6 @@ def _make_server(
     if given["preload_nanny"]:
         own["preload_nanny"] = list(given["preload_nanny"])
     return Nanny(address, **own)
-
-
-def _host_and_port(address: str) -> dict[str, Any]:
-    host, _, port = options.without_scheme(address).rpartition(":")
-    return {"host": host or None, "port": int(port)}
 
 
 def _spread(ports: str | None, count: int, option: str) -> list[Any]:

@@ -10,7 +10,13 @@ from typing import Any
 
 from distributed import config as configuration
 from distributed import system
-from distributed.comm.addressing import get_address_host_port, local_ip_towards, normalize_address
+from distributed.comm.addressing import (
+    get_address_host_port,
+    local_ip_towards,
+    normalize_address,
+    parse_address,
+    parse_host_port,
+)
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.core.status import Status
 from distributed.nanny.channel import ChildSpec
@@ -358,11 +364,12 @@ def _scheduler_address(host: Any, port: int | None, file: str | None, timeout: f
 
 
 def host_and_port(listen_address: str | None) -> dict[str, Any]:
+    """Parameters of a worker that is to listen at this address. ``ValueError`` when it has no port."""
     if listen_address is None:
         return {}
-    protocol, _, rest = listen_address.rpartition("://")
-    host, _, port = rest.rpartition(":")
-    return {"host": host or None, "port": int(port), **({"protocol": protocol} if protocol else {})}
+    scheme, location = parse_address(listen_address)
+    host, port = parse_host_port(location)
+    return {"host": host or None, "port": port, "protocol": scheme}
 
 
 def _seconds(value: float | str | None, key: str) -> float | None:
