@@ -73,10 +73,12 @@ class FakeScheduler(Server):
 
     # ------------------------------------------------------------ stream
 
-    def register_client(self, comm: Connection, client: str, versions: Any = None) -> dict[str, Any]:
+    def register_client(
+        self, comm: Connection, client: str, versions: Any = None, known: Any = None
+    ) -> dict[str, Any]:
         self.streams.append(comm)
         comm.on_stream = lambda messages: self.hear(comm, messages)
-        return {"status": "OK", "scheduler_id": self.id, "address": self.address}
+        return {"status": "OK", "scheduler_id": self.id, "address": self.address, "workers": []}
 
     def hear(self, comm: Connection, messages: list[Any]) -> None:
         self.heard += messages

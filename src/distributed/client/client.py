@@ -237,10 +237,13 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         connection = Connection(comm)
         try:
             reply = await connection.request(
-                "register_client", {"client": self.id, "versions": None}, timeout=30
+                "register_client",
+                {"client": self.id, "versions": None, "known": session.network()},
+                timeout=30,
             )
             if reply.get("status") != "OK":
                 raise OSError(reply.get("message") or f"{self._address} refused to register this client")
+            session.joined(reply["scheduler_id"], reply["workers"])
         except BaseException:
             connection.abort()
             raise

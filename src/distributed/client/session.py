@@ -77,6 +77,8 @@ class Session:
         self.connection: Any = None
         self.status = "newly-created"
         self.failure = ""
+        self.scheduler_id: str | None = None
+        self.workers: dict[str, None] = {}
         self.on_event: Callable[[str, Any], None] = lambda topic, data: None
         self._connect = connect
         self._asyncio_loop = loop.asyncio_loop
@@ -273,6 +275,25 @@ class Session:
         connection.on_stream = self._on_stream
         connection.on_close.append(lambda *_: self._on_close(connection))
 
+    def network(self) -> dict[str, Any] | None:
+        """What this client knows of the network, for a scheduler that may know nothing; None before the first time."""
+        if self.scheduler_id is None:
+            return None
+        return {"scheduler_id": self.scheduler_id, "workers": list(self.workers)}
+
+    def joined(self, scheduler_id: str, workers: Iterable[str]) -> None:
+        """Registered at a scheduler that has these workers."""
+        if scheduler_id == self.scheduler_id or self.scheduler_id is None:
+            self.workers = dict.fromkeys(workers)
+        else:  # restarted: those that have not come back yet are still part of the network
+            self.workers.update(dict.fromkeys(workers))
+        self.scheduler_id = scheduler_id
+
+    def _workers_changed(self, joined: Iterable[str], left: Iterable[str]) -> None:
+        self.workers.update(dict.fromkeys(joined))
+        for address in left:
+            self.workers.pop(address, None)
+
     def _on_stream(self, messages: list[Message]) -> None:
         handle = self.state.handle_message
         for message in messages:
@@ -280,6 +301,9 @@ class Session:
         if self.state.topics:
             topics, self.state.topics = self.state.topics, []
             for event in topics:
+                if event.topic == "workers":
+                    self._workers_changed(**event.data)
+                    continue
                 try:
                     self.on_event(event.topic, event.data)
                 except Exception:

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed.core import Connection, Server
 from distributed.exceptions import CommClosedError
-from distributed.protocol.messages import Message
+from distributed.protocol.messages import ClientEvent, Message
 from distributed.scheduler.state import SchedulerState, WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
@@ -43,6 +43,8 @@ class SchedulerBase(Server):
         self._flush_scheduled = False
         self._workers_changed = asyncio.Event()
         self._retired: dict[str, asyncio.Event] = {}
+        self._announced: dict[str, None] = {}
+        self._announced_version = -1
 
     def begin_turn(self) -> float:
         if not self._flush_scheduled:
@@ -59,6 +61,8 @@ class SchedulerBase(Server):
         """Say everything that is to be said, one frame a peer."""
         self._flush_scheduled = False
         state = self.state
+        if state.workers_version != self._announced_version:
+            self._announce_workers()
         for peer, messages in state.drain(time.monotonic()):
             stream = self._streams.get(peer)
             if stream is None:
@@ -77,6 +81,17 @@ class SchedulerBase(Server):
 
     def tell_extensions(self) -> None:
         """Hand on what the machine noted in this turn; see :mod:`distributed.scheduler.extending`."""
+
+    def _announce_workers(self) -> None:
+        """Tell the clients which workers came and went: they name them to the scheduler that comes after this one."""
+        workers = self.state.workers
+        joined = [address for address in workers if address not in self._announced]
+        left = [address for address in self._announced if address not in workers]
+        self._announced = dict.fromkeys(workers)
+        self._announced_version = self.state.workers_version
+        if joined or left:
+            for client in self.state.clients:
+                self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
 
     def send_to_peer(self, peer: str, message: Message) -> None:
         """One message of the shell's own to a worker or client, behind what the machine has to say."""

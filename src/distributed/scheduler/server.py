@@ -98,6 +98,7 @@ class Scheduler(DataOperations, Control, Extending):
             worker_ttl=_seconds(worker_ttl, "distributed.scheduler.worker-ttl", 300.0),
             client_grace=_seconds(None, "distributed.scheduler.client-ttl", 60.0),
             unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
+            muster=_seconds(None, "distributed.scheduler.muster-timeout", 10.0),
             prefetch=_seconds(None, "distributed.scheduler.target-occupancy", 0.05),
             bandwidth=float(config.get("distributed.scheduler.bandwidth")),
         )
@@ -164,10 +165,21 @@ class Scheduler(DataOperations, Control, Extending):
     # ------------------------------------------------------------ peers come and go
 
     def register_client(
-        self, comm: Connection, client: str, versions: Any = None, topics: Iterable[str] = ()
+        self,
+        comm: Connection,
+        client: str,
+        versions: Any = None,
+        topics: Iterable[str] = (),
+        known: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Make this connection the stream of a client, which is told of events of ``topics``."""
-        self.state.add_client(client, time.monotonic())
+        """Make this connection the stream of a client, which is told of events of ``topics``.
+
+        ``known`` is what a returning client knows of the network: ``{"scheduler_id": ..., "workers": [address, ...]}``.
+        """
+        now = time.monotonic()
+        self.state.add_client(client, now)
+        if known is not None and known["scheduler_id"] != self.id:
+            self.state.expect_workers(known["workers"], now)
         handle, begin = self.state.handle_client, self.begin_turn
 
         def on_stream(messages: list[Message]) -> None:
@@ -180,7 +192,12 @@ class Scheduler(DataOperations, Control, Extending):
         self._bind(comm, client, on_stream, self._client_closed)
         self.client_joined(client, topics)
         logger.info("Client %s at %s", client, comm.peer_address)
-        return {"status": "OK", "scheduler_id": self.id, "address": self.address}
+        return {
+            "status": "OK",
+            "scheduler_id": self.id,
+            "address": self.address,
+            "workers": list(self.state.workers),
+        }
 
     def register_worker(
         self,

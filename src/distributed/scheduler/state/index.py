@@ -34,6 +34,7 @@ class Settings:
     worker_ttl: float = 300.0
     client_grace: float = 60.0
     unclaimed_grace: float = 60.0
+    muster: float = 10.0
     prefetch: float = 0.05
     bandwidth: float = 100e6
     latency: float = 1e-3
@@ -86,6 +87,8 @@ class Index:
         self.open: dict[WorkerState, None] = {}
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}
+        # Workers of the network before a restart that have not come back yet, and until when they are waited for.
+        self.awaited: dict[str, float] = {}
         # Inner nodes of graphs as they were submitted, until when their dependents should have been: (time, tasks).
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         self.outbox = Outbox()

@@ -16,7 +16,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from distributed.protocol.messages import Key, Message, SetWorkerStatus
-from distributed.scheduler.state import client_events, placement, retirement, validation, worker_events
+from distributed.scheduler.state import (
+    client_events,
+    muster,
+    placement,
+    retirement,
+    validation,
+    worker_events,
+)
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import ClientState, WorkerState
 
@@ -86,6 +93,11 @@ class SchedulerState(Index):
         worker_events.add_worker(self, ws, holding, running)
         return ws
 
+    def expect_workers(self, addresses: Iterable[str], now: float) -> None:
+        """Workers that a returning client knew: give nothing out before they are back, or their time is up."""
+        self.begin("", "expect-workers", now)
+        muster.expect(self, addresses)
+
     def remove_worker(self, address: str, now: float, *, reason: str = "", expected: bool = False) -> None:
         """A worker is gone. Unless this was ``expected``, tasks that were surely running on it are suspected."""
         self.begin(address, "remove-worker", now)
@@ -125,6 +137,7 @@ class SchedulerState(Index):
         self.begin("", "tick", now)
         client_events.expire_clients(self)
         worker_events.expire_unclaimed(self)
+        muster.expire(self)
         retirement.check_all(self)
         placement.balance(self)
         return [ws.address for ws in self.workers.values() if now - ws.last_seen > self.settings.worker_ttl]
@@ -132,7 +145,7 @@ class SchedulerState(Index):
     def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
         """End of the turn: give workers that have room what is queued; hand over all messages by peer."""
         self.now = now
-        if self.queue or self.backlogged:
+        if (self.queue or self.backlogged) and not self.awaited:
             placement.fill(self)
         return self.outbox.drain()
 

@@ -28,6 +28,7 @@ def add_worker(
     s: Index, ws: WorkerState, holding: Iterable[tuple[Key, int, str]], running: Iterable[tuple[Key, int]]
 ) -> None:
     s.workers[ws.address] = ws
+    s.awaited.pop(ws.address, None)
     s.workers_version += 1
     for key, nbytes, typename in holding:
         ts = s.tasks.get(key)
