@@ -46,12 +46,12 @@ class Entry:
 PYTEST = ("pytest", "pytest-timeout")
 DASK = ("dask[array,dataframe]", "pyarrow", "pandas", "numpy", "zarr", "graphviz", *PYTEST)
 JOBLIB = ("scikit-learn", "joblib", *PYTEST)
-XARRAY = ("xarray", "dask[array]", "netCDF4", "h5netcdf", "zarr", *PYTEST)
+XARRAY = ("xarray", "dask[array]", "netCDF4", "h5netcdf", "h5py", "zarr", *PYTEST)
 JOBQUEUE = ("dask-jobqueue", "pytest-asyncio", *PYTEST)
 
 SUITE = (
-    Entry("dataframe", DASK, program="dataframe.py", group="dask", bounded=True),
-    Entry("array", DASK, program="array.py", group="dask", bounded=True),
+    Entry("dataframe", DASK, program="dask_dataframe.py", group="dask", bounded=True),
+    Entry("array", DASK, program="dask_array.py", group="dask", bounded=True),
     Entry(
         "dask-tests",
         DASK,

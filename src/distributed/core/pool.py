@@ -57,6 +57,11 @@ class ConnectionPool:
         """Number of open connections."""
         return len(self._connections)
 
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections."""
+        return list(self._connections.values())
+
     def __call__(self, addr: str | tuple[str, int]) -> PooledRPCCall:
         """The operations of the party at ``addr``: ``await pool(addr).operation(**kwargs)``."""
         return PooledRPCCall(coerce_to_address(addr), self)

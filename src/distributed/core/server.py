@@ -16,13 +16,14 @@ from distributed.comm.registry import listen
 from distributed.core.connection import Connection, Handler
 from distributed.core.pool import ConnectionPool, PooledRPCCall
 from distributed.core.status import Status
+from distributed.core.surface import Surface
 from distributed.core.versions import get_versions
 from distributed.security import Security
 
 logger = logging.getLogger("distributed.core")
 
 
-class Server:
+class Server(Surface):
     """Listens at an address and serves named operations.
 
     Start it by ``await server`` or ``async with server``. What a kind of server adds, it does in :meth:`on_start` and
@@ -74,6 +75,7 @@ class Server:
             "identity": self.identity,
             "terminate": self.terminate,
             "ping": self.ping,
+            "echo": self.echo,
             "versions": self.versions,
             **(handlers or {}),
         }
@@ -82,6 +84,7 @@ class Server:
         self.pool = ConnectionPool(
             security=security, handlers=self.handlers, unpickle=unpickle, timeout=connect_timeout
         )
+        self.init_surface()
         self.connections: set[Connection] = set()
         self.listeners: list[Listener] = []
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -147,9 +150,9 @@ class Server:
 
     async def _close(self, timeout: float | None, reason: str) -> None:
         self.status = Status.closing
-        for listener in self.listeners:
-            listener.stop()
+        self.stop()
         try:
+            self.end_surface()
             async with asyncio.timeout(timeout):
                 await self.on_close(reason)
         except TimeoutError:
@@ -200,9 +203,15 @@ class Server:
     # ------------------------------------------------------------ listening
 
     async def listen(
-        self, port_or_addr: int | str | None = None, *, security: Security | None = None
+        self,
+        port_or_addr: int | str | None = None,
+        allow_offload: bool = True,
+        *,
+        security: Security | None = None,
     ) -> Listener:
         """Listen at a port of every interface, or at an address. May be called for several.
+
+        ``allow_offload`` is accepted, without a meaning: decoding messages takes no thread here.
 
         Raises
         ------
@@ -217,12 +226,16 @@ class Server:
         return listener
 
     def _on_comm(self, comm: Comm) -> None:
+        self._serve(comm)
+
+    def _serve(self, comm: Comm) -> Connection | None:
         if self.status in (Status.closing, Status.closed, Status.failed):
             comm.abort()
-            return
+            return None
         connection = Connection(comm, handlers=self.handlers, unpickle=self._unpickle)
         self.connections.add(connection)
         connection.on_close.append(self.connections.discard)
+        return connection
 
     @property
     def address(self) -> str:

@@ -1,0 +1,164 @@
+"""What programs read and call on any live server, beside its operations: connections, metrics, services, callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from distributed.comm.core import Comm, Listener
+from distributed.core.status import Status
+
+if TYPE_CHECKING:
+    from distributed.core.connection import Connection
+    from distributed.core.pool import ConnectionPool
+
+
+class Surface:
+    """Mixed into :class:`~distributed.core.server.Server`.
+
+    Attributes
+    ----------
+    default_ip : str
+        Host that services listen at when they are given none; empty: every interface.
+    periodic_callbacks : dict
+        By name, anything with ``start()`` and ``stop()``, such as tornado's ``PeriodicCallback``. What is put here is
+        stopped when the server closes.
+    services : dict
+        By name, parts that live and end with the server; ``service_specs`` says how :meth:`start_services` makes them.
+    digests_total, digests_max : dict
+        By name, the sum and the largest of the values given to :meth:`digest_metric`.
+    """
+
+    default_ip: str = ""
+    status: Status = Status.init
+    pool: ConnectionPool
+    connections: set[Connection]
+    listeners: list[Listener]
+    periodic_callbacks: dict[str, Any]
+    services: dict[str, Any]
+    service_specs: dict[Any, Any]
+    digests_total: defaultdict[Any, float]
+    digests_max: dict[Any, float]
+
+    def init_surface(self) -> None:
+        self.periodic_callbacks = {}
+        self.services = {}
+        self.service_specs = {}
+        self.digests_total = defaultdict(float)
+        self.digests_max = {}
+
+    def end_surface(self) -> None:
+        """Stop what must not outlive the server."""
+        for callback in self.periodic_callbacks.values():
+            callback.stop()
+        self.stop_services()
+
+    # ------------------------------------------------------------ life
+
+    async def on_start(self) -> None:
+        raise NotImplementedError
+
+    def _serve(self, comm: Comm) -> Connection | None:
+        raise NotImplementedError
+
+    async def start_unsafe(self) -> Self:
+        """What :meth:`start` does, without its time limit and without cleaning up after a failure."""
+        await self.on_start()
+        return self
+
+    def stop(self) -> None:
+        """Take no new connections; those there are stay, and the server goes on."""
+        for listener in self.listeners:
+            listener.stop()
+
+    def start_periodic_callbacks(self) -> None:
+        """Start all of :attr:`periodic_callbacks` that do not run."""
+        for callback in self.periodic_callbacks.values():
+            running = getattr(callback, "is_running", None)
+            if running is None or not running():
+                callback.start()
+
+    # ------------------------------------------------------------ connections
+
+    @property
+    def listener(self) -> Listener | None:
+        """The first of :attr:`listeners`; None before it listens."""
+        return self.listeners[0] if self.listeners else None
+
+    async def handle_comm(self, comm: Comm) -> None:
+        """Serve a connection that was accepted elsewhere, until it is closed."""
+        closed = asyncio.Event()
+        connection = self._serve(comm)
+        if connection is not None:
+            connection.on_close.append(lambda _: closed.set())
+            await closed.wait()
+
+    @property
+    def incoming_comms_open(self) -> int:
+        """Connections that others made to this server."""
+        return len(self.connections)
+
+    @property
+    def incoming_comms_active(self) -> int:
+        """Those of them on which calls are under way."""
+        return sum(not connection.idle for connection in self.connections)
+
+    @property
+    def outgoing_comms_open(self) -> int:
+        """Connections that this server made to others."""
+        return self.pool.open
+
+    @property
+    def outgoing_comms_active(self) -> int:
+        """Those of them on which calls are under way."""
+        return sum(not connection.idle for connection in self.pool.connections)
+
+    def get_connection_counters(self) -> dict[str, int]:
+        """The four numbers above, by name."""
+        names = "incoming_comms_open", "incoming_comms_active", "outgoing_comms_open", "outgoing_comms_active"
+        return {name: getattr(self, name) for name in names}
+
+    # ------------------------------------------------------------ operations
+
+    def echo(self, data: Any = None) -> Any:
+        """Answer what was sent; to measure connections."""
+        return data
+
+    def digest_metric(self, name: Any, value: float) -> None:
+        """Add a value to the running sum and maximum kept under a name."""
+        self.digests_total[name] += value
+        self.digests_max[name] = max(value, self.digests_max.get(name, value))
+
+    # ------------------------------------------------------------ services
+
+    @property
+    def service_ports(self) -> dict[str, int]:
+        """Port of each service that listens, by name."""
+        ports = {name: getattr(service, "port", None) for name, service in self.services.items()}
+        return {name: port for name, port in ports.items() if port is not None}
+
+    def start_services(self, default_listen_ip: str = "") -> None:
+        """Make and start the services of :attr:`service_specs`.
+
+        Its keys are names, or pairs of name and port; its values classes, or pairs of class and keyword arguments. Each
+        is called with this server, and its ``listen((host, port))``, if it has one, with where to listen.
+        """
+        for key, spec in self.service_specs.items():
+            name, port = key if isinstance(key, tuple) else (key, 0)
+            make, kwargs = _made_by(spec)
+            service = make(self, **kwargs)
+            if hasattr(service, "listen"):
+                service.listen((default_listen_ip or self.default_ip, port or 0))
+            self.services[name] = service
+
+    def stop_services(self) -> None:
+        """Call ``stop()`` of every service that has one."""
+        for service in self.services.values():
+            if hasattr(service, "stop"):
+                service.stop()
+
+
+def _made_by(spec: Any) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+    return spec if isinstance(spec, tuple) else (spec, {})
