@@ -19,16 +19,18 @@ from distributed.client.gather import GatherMixin
 from distributed.client.graph import GraphMixin
 from distributed.client.ops import OperationsMixin, SchedulerProxy
 from distributed.client.scatter import ScatterMixin
+from distributed.client.services import ServicesMixin
 from distributed.client.session import Session
 from distributed.client.state.records import Call
 from distributed.client.submit import SubmitMixin
+from distributed.core.extensions import CLIENT, Extensions
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
 
 _all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin, SyncMethodMixin):
+class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin, ServicesMixin, SyncMethodMixin):
     """Connects to a network and submits work to it.
 
     Parameters
@@ -98,7 +100,8 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         self.security = security
         self.scheduler_file = scheduler_file
         self.direct_to_workers = direct_to_workers
-        self.extensions: dict[str, Any] = dict(extensions or {})
+        self.extensions = Extensions(self, CLIENT, extensions)
+        self.topics = dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
         self.scheduler = SchedulerProxy(self)
         self._address = ""
@@ -135,6 +138,7 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
             heartbeat_interval=5.0 if interval is None else interval,
             reconnect_timeout=60.0 if away is None else away,
         )
+        self._session.on_event = self._on_event
         _all_clients.add(self)
         if not asynchronous:
             self._loop_runner.start()
@@ -238,7 +242,7 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         try:
             reply = await connection.request(
                 "register_client",
-                {"client": self.id, "versions": None, "known": session.network()},
+                {"client": self.id, "versions": None, "topics": list(self.topics), "known": session.network()},
                 timeout=30,
             )
             if reply.get("status") != "OK":
