@@ -101,7 +101,7 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         self.scheduler_file = scheduler_file
         self.direct_to_workers = direct_to_workers
         self.extensions = Extensions(self, CLIENT, extensions)
-        self.topics = dict.fromkeys(("print", "warn"))
+        self.topics = {} if self.worker_address else dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
         self.scheduler = SchedulerProxy(self)
         self._address = ""

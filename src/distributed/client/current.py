@@ -97,7 +97,7 @@ def get_client(
     """
     if timeout is None:
         timeout = 5
-    worker = _current_worker()
+    worker = _task_worker()
     own = getattr(worker, "_get_client", None)
     if own is not None and (not address or _same(worker.scheduler.address, address)):
         client: Client = own(timeout=timeout)
@@ -109,6 +109,9 @@ def get_client(
         from distributed.client.client import Client
 
         return Client(address, timeout=timeout)
+    own = getattr(_any_worker(), "_get_client", None)
+    if own is not None:  # a plugin, say
+        return own(timeout=timeout)  # type: ignore[no-any-return]
     raise ValueError("no client: make one with distributed.Client(address) first, or give an address")
 
 
@@ -117,7 +120,17 @@ def _same(ours: str, other: Any) -> bool:
     return bool(ours) and ours == str(other).removeprefix("tcp://")
 
 
-def _current_worker() -> Any:
+def _task_worker() -> Any:
+    """The worker whose task runs here; None outside of tasks."""
+    import sys
+
+    module = sys.modules.get("distributed.worker.context")
+    slot = module._current_slot() if module is not None else None
+    return None if slot is None else slot.executor.worker
+
+
+def _any_worker() -> Any:
+    """A worker of this process; None if there is none."""
     import sys
 
     module = sys.modules.get("distributed.worker")

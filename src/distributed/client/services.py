@@ -29,6 +29,14 @@ class ServicesMixin:
     #: Address of the worker whose tasks this client serves, or "".
     worker_address: str = ""
 
+    @classmethod
+    def for_worker(cls, worker_address: str, *args: Any, **kwargs: Any) -> Any:
+        """A client that a worker makes for its tasks; arguments as usual."""
+        client = cls.__new__(cls)
+        client.worker_address = worker_address
+        client.__init__(*args, **kwargs)  # type: ignore[misc]
+        return client
+
     def _on_event(self, topic: str, data: Any) -> None:
         """An event of the scheduler's, on the loop."""
         if topic == "event":

@@ -14,6 +14,7 @@ from distributed.comm.addressing import get_address_host, get_address_host_port
 from distributed.comm.core import Comm, Listener
 from distributed.comm.registry import listen
 from distributed.core.connection import Connection, Handler
+from distributed.core.logs import keep_logs, read_logs
 from distributed.core.pool import ConnectionPool, PooledRPCCall
 from distributed.core.status import Status
 from distributed.core.surface import Surface
@@ -76,6 +77,7 @@ class Server(Surface):
             "terminate": self.terminate,
             "ping": self.ping,
             "echo": self.echo,
+            "get_logs": self.get_logs,
             "versions": self.versions,
             **(handlers or {}),
         }
@@ -117,6 +119,7 @@ class Server(Surface):
                 return self
             self.status = Status.starting
             self.loop = asyncio.get_running_loop()
+            keep_logs()
             try:
                 async with asyncio.timeout(self._timeout):
                     await self.on_start()
@@ -284,6 +287,12 @@ class Server(Surface):
     def ping(self) -> str:
         """Answer "pong"."""
         return "pong"
+
+    def get_logs(
+        self, start: float = 0, n: int | None = None, timestamps: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """The last lines that this process logged: see :func:`distributed.core.logs.read_logs`."""
+        return read_logs(start, n, timestamps)
 
     def versions(self, packages: list[str] | None = None) -> dict[str, Any]:
         """Versions of Python, system and packages here."""

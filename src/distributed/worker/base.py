@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import Any
 
 from distributed.core import Connection, Server
@@ -45,11 +46,16 @@ class WorkerBase(Server):
             if messages:
                 with contextlib.suppress(CommClosedError):  # its on_close starts the reconnection
                     self.stream.send_all(messages)
+        if type(state.history) is not deque:
+            self.tell_transitions()
         if self.validate:
             state.validate()
         wake_at = state.wake_at()
         if wake_at is not None and self._wake_handle is None and self.loop is not None:
             self._wake_handle = self.loop.call_later(max(0.0, wake_at - now), self._wake_up)
+
+    def tell_transitions(self) -> None:
+        """Hand on what happened to tasks in this turn; see :mod:`distributed.worker.extending`."""
 
     def _wake_up(self) -> None:
         self._wake_handle = None

@@ -30,7 +30,7 @@ from distributed.worker import context
 from distributed.worker.base import logger
 from distributed.worker.data import DataStore
 from distributed.worker.executor import Executor
-from distributed.worker.operations import Operations
+from distributed.worker.extending import Extending
 from distributed.worker.state import WorkerState
 
 #: Seconds between attempts to reach the scheduler: a tenth of the time since the first, within these, and jitter.
@@ -64,7 +64,7 @@ class SchedulerCalls:
         return call
 
 
-class Worker(Operations):
+class Worker(Extending):
     """Runs tasks in threads, keeps their results, hands them to other workers and to clients.
 
     Parameters
@@ -167,6 +167,8 @@ class Worker(Operations):
         self.handlers.update(
             {op: func for op, func in self.operations().items() if op not in self._blocked()}
         )
+        self.init_extending()
+        self.handlers.update(self.extensions.handlers())
         self.scheduler_address = _scheduler_address(scheduler_ip, scheduler_port, scheduler_file)
         self.scheduler = SchedulerCalls(self)
         self.scheduler_id = ""
@@ -190,8 +192,6 @@ class Worker(Operations):
         self.wants_restart = False
         self.metrics = dict(metrics or {})
         self.startup_information = dict(startup_information or {})
-        self.plugins: dict[str, Any] = {}
-        self.extensions: dict[str, Any] = {}
         self.services: dict[str, Any] = {}
         self.executors: dict[str, Any] = {}
         self.preloads = PreloadManager(())
@@ -414,6 +414,7 @@ class Worker(Operations):
             )
         self.scheduler_id = answer["scheduler_id"]
         self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
+        await self.install_plugins(answer["plugins"])
         self.stream = stream
         stream.on_close.append(self._stream_closed)
         stream.on_stream = self.on_messages
@@ -509,7 +510,8 @@ class Worker(Operations):
             if client is None or client.status == "closed":
                 from distributed.client import Client
 
-                client = self._clients[on_loop] = Client(
+                client = self._clients[on_loop] = Client.for_worker(
+                    self.address,
                     self.scheduler_address,
                     security=self.security,
                     timeout=timeout,

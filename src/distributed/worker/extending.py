@@ -1,0 +1,96 @@
+"""What others may hang on a worker: extensions, plugins of the network with their hooks, and events that it logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.core.extensions import WORKER, Extensions
+from distributed.core.observed import ObservedLog, is_default
+from distributed.exceptions import CommClosedError
+from distributed.protocol.messages import WorkerEvent
+from distributed.worker.operations import Operations
+
+logger = logging.getLogger("distributed.worker")
+
+
+class Extending(Operations):
+    """Mixed into :class:`~distributed.worker.server.Worker`."""
+
+    extensions: Extensions
+
+    def init_extending(self) -> None:
+        self.plugins = {}
+        self.extensions = Extensions(self, WORKER)
+        self._transition_hooks: list[Callable[..., Any]] = []
+
+    # ------------------------------------------------------------ plugins
+
+    async def install_plugins(self, plugins: Iterable[tuple[str, Any]]) -> None:
+        """Set up the network's plugins, as the scheduler tells them at registration, but for those that are here."""
+        for name, plugin in plugins:
+            if name not in self.plugins:
+                await self.plugin_add(plugin, name=name)
+
+    async def plugin_add(
+        self, plugin: Any, name: str | None = None, catch_errors: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As :meth:`Operations.plugin_add`; with ``catch_errors`` what ``setup`` raises is logged and returned."""
+        try:
+            answer = await super().plugin_add(plugin, name, **kwargs)
+        except Exception as error:
+            if not catch_errors:
+                raise
+            logger.exception("plugin %s could not be set up", name)
+            return {"status": "error", "text": repr(error)}
+        self._collect_hooks()
+        return answer
+
+    async def plugin_remove(self, name: str) -> dict[str, Any]:
+        try:
+            return await super().plugin_remove(name)
+        finally:
+            self._collect_hooks()
+
+    def _collect_hooks(self) -> None:
+        methods = [getattr(plugin, "transition", None) for plugin in self.plugins.values()]
+        self._transition_hooks = [m for m in methods if m is not None and not is_default(m)]
+        history = self.state.history
+        if self._transition_hooks and not isinstance(history, ObservedLog):
+            self.state.history = ObservedLog(history)
+        elif not self._transition_hooks and isinstance(history, ObservedLog):
+            self.state.history = history.plain()
+
+    def tell_transitions(self) -> None:
+        """Plugins hear of what happened to tasks in this turn."""
+        history = self.state.history
+        if not isinstance(history, ObservedLog):
+            return
+        for key, start, finish, _ in history.take():
+            for hook in self._transition_hooks:
+                try:
+                    hook(key, start, finish)
+                except Exception:
+                    logger.exception("a worker plugin failed in transition: %r", hook)
+
+    # ------------------------------------------------------------ events
+
+    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+        """Have the scheduler log an event under a topic, or under several. From any thread.
+
+        ``msg`` is made of plain Python values. Without a connection to the scheduler the event is dropped.
+        """
+        names = topic if isinstance(topic, str) else list(topic)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._send_event, [names, msg])
+
+    def _send_event(self, data: list[Any]) -> None:
+        stream = self.stream
+        if stream is None or stream.closed:
+            logger.debug("an event of the topic %s is dropped: there is no scheduler now", data[0])
+            return
+        try:
+            stream.send(WorkerEvent("log-event", data))
+        except CommClosedError:
+            logger.debug("an event of the topic %s is dropped: the scheduler went away", data[0])
