@@ -26,6 +26,7 @@ def files_below(folder: Path) -> list[str]:
 
 def can_listen(port: int) -> bool:
     with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as every server does: TIME_WAIT is not busy
         try:
             sock.bind(("127.0.0.1", port))
         except OSError:
@@ -104,3 +105,18 @@ def test_nobody_at_the_address_is_one_clear_line(bench: Bench) -> None:
     assert worker.err
     assert f"127.0.0.1:{port}" in worker.err[-1]
     assert "Traceback" not in worker.text
+
+
+def test_workers_without_a_scheduler_stop_by_themselves(bench: Bench) -> None:
+    scheduler, address = bench.scheduler()
+    bench.env["DASK_DISTRIBUTED__WORKER__RECONNECT_TIMEOUT"] = "2s"
+    workers = [bench.worker(address), bench.worker(address, "--no-nanny")]
+    pids = [pid for worker in workers for pid in [worker.process.pid, *worker.children]]
+    os.kill(scheduler.process.pid, signal.SIGKILL)
+    for worker in workers:
+        worker.process.wait(30)
+        for reader in worker.readers:
+            reader.join(10)
+        assert any(address in line and "gives up" in line for line in worker.err), worker.text
+        assert "Traceback" not in worker.text
+    wait_until(lambda: not any(map(alive, pids)), "all processes are gone")
