@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
+import dask
+import pytest
 from system_bench import Bench, wait_until
-from system_tasks import add, noted_inc, total
+from system_tasks import add, noted_inc, slow_inc, total
 
 from distributed import Client, as_completed
 
@@ -40,3 +43,15 @@ def test_the_network_goes_on(bench: Bench, tmp_path: Path) -> None:
         runs = [len(list(notes.glob(f"{x}-*"))) for x in range(N)]
         assert min(runs) == 1
         assert sum(runs) - N <= 4, "more was run again than was running as the scheduler died"
+
+
+def test_a_scheduler_that_stays_away_is_an_error(bench: Bench) -> None:
+    scheduler, address = bench.scheduler()
+    bench.worker(address)
+    with dask.config.set({"distributed.client.reconnect-timeout": "2s"}), Client(address) as client:
+        client.wait_for_workers(1)
+        future = client.submit(slow_inc, 1, delay=60)
+        os.kill(scheduler.process.pid, signal.SIGKILL)
+        with pytest.raises(Exception, match=re.escape(address)) as caught:
+            future.result(timeout=30)
+        assert not isinstance(caught.value, TimeoutError)
