@@ -19,6 +19,7 @@ from distributed.comm.addressing import (
 )
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.core.status import Status
+from distributed.exceptions import ProtocolError, SecurityError
 from distributed.nanny.channel import ChildSpec
 from distributed.nanny.environment import worker_environment
 from distributed.nanny.memory import NannyMemoryManager
@@ -152,6 +153,7 @@ class Nanny(Operations):
             **worker_kwargs,
         }
         self.plugins: dict[str, Any] = {}
+        self._has_plugins = False
         self.scratch = scratch_directory(local_directory)
         optional = {
             "local_directory": self.scratch,
@@ -193,8 +195,28 @@ class Nanny(Operations):
         await self._listen()
         self.preloads = process_preloads(self, self.preload_nanny, self.preload_nanny_argv)
         await self.preloads.start()
+        await self.fetch_plugins(patience=1.0)
         await self.instantiate()
+        await self.fetch_plugins(patience=10.0)
         self.memory_manager.start(lambda: self._supervisor.process)
+
+    async def fetch_plugins(self, patience: float) -> None:
+        """Set up the network's plugins for nannies, if the scheduler answers within ``patience`` seconds. Once."""
+        if self._has_plugins:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                plugins = await self.rpc(self.scheduler_address).register_nanny()
+        except (OSError, SecurityError, ProtocolError) as error:  # its worker waits for the scheduler, and says what is wrong
+            logger.debug("the scheduler at %s is not there yet: %s", self.scheduler_address, error)
+            return
+        self._has_plugins = True
+        running = self.is_alive()
+        for name, plugin in plugins:
+            await self.plugin_add(plugin, name=name, start=running)
+        if plugins and self._launched is not None:  # its environment is of before
+            self._launched.discard()
+            self._launched = None
 
     async def _listen(self) -> None:
         """At the first free port of those given, on the interface that leads to the scheduler."""

@@ -68,10 +68,13 @@ class Operations(Server):
             return None
         return pack(await _call(func, *call_args, **call_kwargs))
 
-    async def plugin_add(self, plugin: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    async def plugin_add(
+        self, plugin: Any, name: str | None = None, start: bool = True, **kwargs: Any
+    ) -> dict[str, Any]:
         """Install a plugin (an object or its payload): its ``setup(nanny=...)`` is called.
 
-        One of the same name is torn down and replaced. A plugin with a true ``restart`` has the worker started anew.
+        One of the same name is torn down and replaced. A plugin with a true ``restart`` has the worker started anew;
+        not if ``start`` is False: there is none yet.
         """
         plugin = _unpacked(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
@@ -84,7 +87,7 @@ class Operations(Server):
             except BaseException:
                 self.plugins.pop(name, None)
                 raise
-        if getattr(plugin, "restart", False):
+        if start and getattr(plugin, "restart", False):
             await self.restart(reason=f"plugin {name}")
         return {"status": "OK", "name": name}
 

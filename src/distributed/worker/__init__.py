@@ -19,6 +19,8 @@ _HOMES = {
     "get_client": "distributed.client",
     "get_worker": "distributed.worker.context",
     "logger": "distributed.worker.server",
+    "print": "distributed.coordination.messages_to_user",
+    "warn": "distributed.coordination.messages_to_user",
     "rejoin": "distributed.worker.context",
     "secede": "distributed.worker.context",
     "thread_state": "distributed.threadstate",

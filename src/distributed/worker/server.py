@@ -414,7 +414,7 @@ class Worker(Extending):
             )
         self.scheduler_id = answer["scheduler_id"]
         self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
-        await self.install_plugins(answer["plugins"])
+        await self.install_plugins(answer.get("plugins", ()))
         self.stream = stream
         stream.on_close.append(self._stream_closed)
         stream.on_stream = self.on_messages
