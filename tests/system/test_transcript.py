@@ -26,7 +26,9 @@ def files_below(folder: Path) -> list[str]:
 
 def can_listen(port: int) -> bool:
     with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as every server does: TIME_WAIT is not busy
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as every server does: TIME_WAIT is not busy
         try:
             sock.bind(("127.0.0.1", port))
         except OSError:
