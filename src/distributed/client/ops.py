@@ -132,18 +132,11 @@ class OperationsMixin:
         return self.sync(self._wait_for_workers, n_workers, timeout)
 
     async def _wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> None:
-        loop = asyncio.get_running_loop()
         limit = seconds(timeout)
-        deadline = None if limit is None else loop.time() + limit
-        pause = 0.005
-        while True:
-            there = len(await self._call("ncores", workers=None))
-            if there >= n_workers:
-                return
-            if deadline is not None and loop.time() >= deadline:
-                raise WorkerStartTimeoutError(there, n_workers, limit or 0)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.25)
+        try:
+            await asyncio.wait_for(self._session.at_least(n_workers), limit)
+        except TimeoutError:
+            raise WorkerStartTimeoutError(len(self._session.workers), n_workers, limit or 0) from None
 
     # ------------------------------------------------------------ run something everywhere
 

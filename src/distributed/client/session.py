@@ -79,6 +79,7 @@ class Session:
         self.failure = ""
         self.scheduler_id: str | None = None
         self.workers: dict[str, None] = {}
+        self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = lambda topic, data: None
         self._connect = connect
         self._asyncio_loop = loop.asyncio_loop
@@ -288,11 +289,24 @@ class Session:
         else:  # restarted: those that have not come back yet are still part of the network
             self.workers.update(dict.fromkeys(workers))
         self.scheduler_id = scheduler_id
+        self._wake_counters()
 
     def _workers_changed(self, joined: Iterable[str], left: Iterable[str]) -> None:
         self.workers.update(dict.fromkeys(joined))
         for address in left:
             self.workers.pop(address, None)
+        self._wake_counters()
+
+    def _wake_counters(self) -> None:
+        self._joined.set()
+        self._joined = asyncio.Event()
+
+    async def at_least(self, n: int) -> None:
+        """Until the network has so many workers; ends with an error when the connection is given up."""
+        while len(self.workers) < n:
+            if self.failure:
+                raise CommClosedError(self.failure)
+            await self._joined.wait()
 
     def _on_stream(self, messages: list[Message]) -> None:
         handle = self.state.handle_message
@@ -352,6 +366,7 @@ class Session:
     def give_up(self, reason: str) -> None:
         """There will be no connection any more: end everything that waits with this reason."""
         self.failure = reason
+        self._wake_counters()
         self.status = "closed" if self.status in ("closing", "closed") else "lost"
         self.state.abandon(reason)
         self._connected.set()
