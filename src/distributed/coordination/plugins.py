@@ -7,6 +7,8 @@ for itself.
 from __future__ import annotations
 
 import inspect
+import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from distributed import config
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.utils import import_file
 
 # ---------------------------------------------------------------- scheduler
 
@@ -49,6 +52,7 @@ class SchedulerPlugins:
         self.scheduler = scheduler
         self.workers = Registry()
         self.nannies = Registry()
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     def for_workers(self) -> list[list[Any]]:
         """What a worker that joins has to set up."""
@@ -105,6 +109,17 @@ class SchedulerPlugins:
     async def unregister_nanny_plugin(self, name: str) -> dict[str, Any]:
         self.nannies.unregister(name, "nanny")
         return await self._everywhere("plugin_remove", nanny=True, name=name)
+
+    def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        if self._directory is None:
+            self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
+        content = unpack(data) if isinstance(data, Serialized) else data
+        path = os.path.join(self._directory.name, os.path.basename(filename))
+        with open(path, "wb") as file:
+            file.write(content)
+        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
+            import_file(path)
+        return {"status": "OK", "nbytes": len(content)}
 
     async def _everywhere(self, op: str, *, nanny: bool, **kwargs: Any) -> dict[str, Any]:
         return dict(await self.scheduler.broadcast(op=op, kwargs=kwargs, nanny=nanny))

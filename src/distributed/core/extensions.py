@@ -64,6 +64,7 @@ SCHEDULER: dict[str, Extension] = {
             "register_nanny_plugin",
             "unregister_nanny_plugin",
             "register_nanny",
+            "upload_file",
         ),
     ),
 }

@@ -160,6 +160,12 @@ class Extending(SchedulerBase):
         found: dict[str, Any] = await self.extensions["plugins"].unregister_nanny_plugin(name=name)
         return found
 
+    def upload_file(self, filename: str, data: bytes, load: bool = True) -> dict[str, Any]:
+        """Put a file into a directory of this process and, for .py, .zip and .egg, import it."""
+        return self.extensions["plugins"].upload_file(  # type: ignore[no-any-return]
+            filename=filename, data=data, load=load
+        )
+
     # ------------------------------------------------------------ events
 
     def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
