@@ -53,6 +53,7 @@ def main(
     dashboard_address: str | None,
     dashboard: bool,
     pid_file: str | None,
+    stop_at_eof: bool,
     preload: tuple[str, ...],
     preload_words: tuple[str, ...],
     preload_argv: tuple[str, ...],
@@ -86,21 +87,23 @@ def main(
             create=True,
         )
 
-    run_command(NAME, lambda: _main(arguments, port, security, key_file, pid_file))
+    run_command(NAME, lambda: _main(arguments, port, security, key_file, pid_file, stop_at_eof))
 
 
-async def _main(arguments: dict[str, Any], port: int | None, security: Any, key_file: Any, pid: Any) -> int:
+async def _main(
+    arguments: dict[str, Any], port: int | None, security: Any, key_file: Any, pid: Any, at_eof: bool
+) -> int:
     config.initialize_logging("INFO" if os.environ.get("DISTRIBUTED_VERBOSE") else None)
     with pid_file(pid):
-        return await _serve(arguments, port, security(), key_file)
+        return await _serve(arguments, port, security(), key_file, at_eof)
 
 
 async def _serve(
-    arguments: dict[str, Any], port: int | None, security: Security, key_file: str | None
+    arguments: dict[str, Any], port: int | None, security: Security, key_file: str | None, at_eof: bool
 ) -> int:
     from distributed.scheduler import Scheduler
 
-    stop = Stop()
+    stop = Stop(at_eof=at_eof)
     wanted = DEFAULT_PORT if port is None else port
     scheduler = Scheduler(**_with_port(arguments, wanted), security=security)
     try:

@@ -138,7 +138,7 @@ async def _main(given: dict[str, Any]) -> int:
         )
         left = None if deadline is None else max(1.0, deadline - time.monotonic())
         servers = _make_servers(given, address, security, left)
-        return await _serve(servers, address, with_nanny=given["nanny"])
+        return await _serve(servers, address, with_nanny=given["nanny"], at_eof=given["stop_at_eof"])
 
 
 async def _scheduler_address(given: dict[str, Any], timeout: float | None) -> str:
@@ -270,13 +270,13 @@ def _spread(ports: str | None, count: int, option: str) -> list[Any]:
 # ---------------------------------------------------------------- its life
 
 
-async def _serve(servers: list[Any], address: str, *, with_nanny: bool) -> int:
+async def _serve(servers: list[Any], address: str, *, with_nanny: bool, at_eof: bool) -> int:
     def kill() -> None:
         for server in servers:
             if with_nanny:
                 server.kill_nowait()
 
-    stop = Stop(kill)
+    stop = Stop(kill, at_eof=at_eof)
     waiting = asyncio.get_running_loop().call_later(
         _PATIENCE, tell, NAME, f"waiting for the scheduler at {options.without_scheme(address)}"
     )

@@ -105,7 +105,7 @@ class MemoryLimit(ParamType):
 
 def network_options(function: Any) -> Any:
     """Where to listen."""
-    return _stack(
+    return stack(
         function,
         click.option("--host", help="Address or name of this host on which to listen."),
         click.option("--interface", help="Listen on this network interface, such as eth0 or ib0."),
@@ -115,7 +115,7 @@ def network_options(function: Any) -> Any:
 
 def security_options(function: Any) -> Any:
     """Who may connect."""
-    return _stack(
+    return stack(
         function,
         click.option(
             "--key-file",
@@ -132,10 +132,16 @@ def security_options(function: Any) -> Any:
 
 def process_options(function: Any) -> Any:
     """What surrounds the process."""
-    return _stack(
+    return stack(
         function,
         click.option(
             "--pid-file", metavar="FILE", help="Write the process id there; removed when the process ends."
+        ),
+        click.option(
+            "--stop-at-eof",
+            is_flag=True,
+            help="Stop when standard input ends, as it does when an SSH connection or the program that started "
+            "this one is gone.",
         ),
         click.option(
             "--preload",
@@ -153,7 +159,7 @@ def process_options(function: Any) -> Any:
 
 def dashboard_options(function: Any) -> Any:
     """The web page: accepted already, served by a later release."""
-    return _stack(
+    return stack(
         function,
         click.option("--dashboard-address", help="Where the dashboard listens (accepted; no dashboard yet)."),
         click.option(
@@ -220,7 +226,7 @@ def without_scheme(address: str) -> str:
     return address.rpartition("://")[2]
 
 
-def _stack(function: Any, *decorators: Decorator) -> Any:
+def stack(function: Any, *decorators: Decorator) -> Any:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function

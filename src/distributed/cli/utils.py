@@ -7,10 +7,11 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 class Fatal(Exception):
@@ -18,12 +19,15 @@ class Fatal(Exception):
 
 
 class Stop:
-    """Takes SIGINT and SIGTERM for the running loop: the first asks for a clean end, a second ends at once.
+    """Takes SIGINT, SIGTERM and SIGHUP (the terminal is closed) for the running loop: the first asks for a clean end, a
+    second ends at once. A signal that is ignored, as ``nohup`` has it, stays so.
 
     Parameters
     ----------
     at_once : callable, optional
         Called in the second case, just before the process exits: kill your children here.
+    at_eof : bool
+        Take the end of standard input for a signal too: then whoever started this process is gone.
 
     Attributes
     ----------
@@ -31,13 +35,21 @@ class Stop:
         The first signal that came.
     """
 
-    def __init__(self, at_once: Callable[[], None] | None = None) -> None:
+    def __init__(self, at_once: Callable[[], None] | None = None, *, at_eof: bool = False) -> None:
         self.signum: int | None = None
         self._at_once = at_once
         self._event = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in _SIGNALS:
-            loop.add_signal_handler(signum, self._handle, signum)
+            if signal.getsignal(signum) is not signal.SIG_IGN or signum == signal.SIGINT:
+                loop.add_signal_handler(signum, self._handle, signum)
+        if at_eof:  # a thread, because a loop cannot watch every kind of file
+            watch = threading.Thread(target=self._watch_input, args=(loop,), name="stdin-watch", daemon=True)
+            watch.start()
+
+    def request(self) -> None:
+        """Ask for a clean end, as the first signal does."""
+        self._event.set()
 
     async def wait(self) -> None:
         """Until the first signal."""
@@ -45,8 +57,17 @@ class Stop:
 
     @property
     def exit_status(self) -> int:
-        """0 when the end was asked for by SIGTERM or SIGINT: that is how such programs are ended."""
+        """0 when the end was asked for by a signal: that is how such programs are ended."""
         return 0
+
+    def _watch_input(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while os.read(0, 1 << 16):
+                pass
+        except OSError:
+            pass  # as good as its end
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we end already
+            loop.call_soon_threadsafe(self.request)
 
     def _handle(self, signum: int) -> None:
         if self.signum is not None:
