@@ -22,6 +22,7 @@ from distributed.protocol.messages import (
     PutFunctions,
     ReleaseKeys,
     RetryKeys,
+    SubmitGraph,
     SubmitTasks,
     TaskError,
     TasksCancelled,
@@ -74,11 +75,12 @@ class FakeScheduler(Server):
     # ------------------------------------------------------------ stream
 
     def register_client(
-        self, comm: Connection, client: str, versions: Any = None, known: Any = None
+        self, comm: Connection, client: str, versions: Any = None, known: Any = None, topics: Any = ()
     ) -> dict[str, Any]:
         self.streams.append(comm)
         comm.on_stream = lambda messages: self.hear(comm, messages)
-        return {"status": "OK", "scheduler_id": self.id, "address": self.address, "workers": []}
+        workers = [self.address] if self.has_worker else []
+        return {"status": "OK", "scheduler_id": self.id, "address": self.address, "workers": workers}
 
     def hear(self, comm: Connection, messages: list[Any]) -> None:
         self.heard += messages
@@ -87,6 +89,8 @@ class FakeScheduler(Server):
                 self.functions.update(zip(message.ids, message.blobs, strict=True))
             elif isinstance(message, SubmitTasks):
                 self.submit(comm, message)
+            elif isinstance(message, SubmitGraph):
+                self.submit_graph(comm, message)
             elif isinstance(message, WantKeys):
                 for key in message.keys:
                     if key not in self.data:
@@ -120,6 +124,13 @@ class FakeScheduler(Server):
                 self.run(comm, key)
         if not self.hold:
             self.report(comm, message.keys)
+
+    def submit_graph(self, comm: Connection, message: SubmitGraph) -> None:
+        for which, key, args, deps, wanted in zip(
+            message.which, message.keys, message.args, message.deps, message.wanted, strict=True
+        ):
+            fn, name, options = message.calls[which]
+            self.submit(comm, SubmitTasks(fn, name, [key], [args], [deps], options, wanted))
 
     def release_held(self) -> None:
         held, self.held = self.held, []
