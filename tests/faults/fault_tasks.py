@@ -1,0 +1,127 @@
+"""Tasks of the fault tests. A module that workers can import."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+
+def note(folder: str, text: str) -> None:
+    """One line in this process's own file of ``folder``: appended whole, or not at all."""
+    fd = os.open(f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, f"{text}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def notes(folder: str | Path) -> list[str]:
+    """All lines that all processes left in a folder."""
+    return [line for path in Path(folder).iterdir() for line in path.read_text().splitlines()]
+
+
+def noted(label: str, folder: str, *parts: int, delay: float = 0.0) -> int:
+    """1 and the parts, added up modulo a prime; the line is written when the work is done."""
+    if delay:
+        time.sleep(delay)
+    note(folder, label)
+    return (1 + sum(parts)) % 1_000_003
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+def total(parts: list[int]) -> int:
+    return sum(parts)
+
+
+def pid_of(_: Any = None) -> int:
+    return os.getpid()
+
+
+def wait_for(path: str, value: Any = None, folder: str = "", label: str = "") -> Any:
+    """Note that it began, then wait until a file is there."""
+    if folder:
+        note(folder, label)
+    while not os.path.exists(path):
+        time.sleep(0.02)
+    return value
+
+
+def exit_with(status: int) -> None:
+    os._exit(status)
+
+
+def kill_own_process(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def hold_gil(duration: float) -> float:
+    """Sleep without letting go of the interpreter's lock."""
+    start = time.monotonic()
+    libc = ctypes.PyDLL(None)
+    libc.usleep(ctypes.c_uint(int(duration * 1e6)))
+    return time.monotonic() - start
+
+
+def fork_and_wait(folder: str) -> dict[str, Any]:
+    """Fork; the child lives on until a file ``stop`` is in ``folder``. What the child found of our sockets."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            os.write(writer, repr(open_sockets()).encode())
+            os.close(writer)
+            deadline = time.monotonic() + 60
+            while not os.path.exists(f"{folder}/stop") and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        found = file.read().decode()
+    return {"child": pid, "sockets": found, "worker": os.getpid()}
+
+
+def open_sockets() -> list[tuple[str, int]]:
+    """Listening and connected internet sockets of this process, by port."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sock = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with sock:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                try:
+                    sock.getpeername()
+                    found.append(("connected", sock.getsockname()[1]))
+                except OSError:
+                    found.append(("listening", sock.getsockname()[1]))
+    return found
+
+
+def fill(path: str, nbytes: int) -> int:
+    with open(path, "wb") as file:
+        file.write(bytes(nbytes))
+    return nbytes
+
+
+def stop_own_process(_: Any = None) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
