@@ -34,6 +34,10 @@ class Parking:
     def ticket(self) -> int:
         return next(self._tickets)
 
+    def tickets(self) -> list[int]:
+        """Those of the calls that wait now."""
+        return list(self._calls)
+
     async def wait(self, ticket: int, timeout: float | None) -> bool:
         """Until the ticket is granted. False after ``timeout`` seconds; cancelled when the caller is gone."""
         granted = self._calls[ticket] = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import config
+from distributed.protocol.codec import encode
 from distributed.protocol.messages import ClientEvent
 
 #: Topic of ClientEvent messages that carry an event of a topic.
@@ -68,7 +69,10 @@ class SchedulerTopics:
     def log_event(self, topic: Any, msg: Any) -> None:
         when = time.time()
         for name in [topic] if isinstance(topic, str) else topic:
-            for client in self.log.append(name, when, msg):
+            clients = self.log.append(name, when, msg)
+            if clients:
+                encode([ClientEvent(EVENT, [name, [when, msg]])])  # it must not be a client's stream that fails
+            for client in clients:
                 self.scheduler.tell_client(client, ClientEvent(EVENT, [name, [when, msg]]))
             self.scheduler.call_hooks("log_event", name, msg)
 

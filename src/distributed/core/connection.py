@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 import logging
@@ -15,6 +16,7 @@ from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
 from distributed.protocol.codec import halves
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.messages import Message, Reply, ReplyError, Request
+from distributed.protocol.payload import Pickled, pack, unpack
 
 logger = logging.getLogger("distributed.core")
 
@@ -164,6 +166,10 @@ class Connection:
                 logger.error("the call %s of %s cannot be sent: %s", message.op, self.peer_address, exc)
             return
         elif isinstance(message, Reply):
+            if not message.packed and isinstance(exc, TypeError):
+                with contextlib.suppress(Exception):  # what cannot be pickled either is told below
+                    self._write([Reply(message.id, pack(message.result), True)])
+                    return
             text = f"the result of the call cannot be sent: {exc}"
             self._write([ReplyError(message.id, text, pack_error(type(exc)(text)).exception)])
             return
@@ -275,7 +281,7 @@ class Connection:
         if waiter is None or waiter.done():
             return  # its caller has given up
         if type(message) is Reply:
-            waiter.set_result(message.result)
+            self._set_result(waiter, message)
             return
         if self._unpickle:
             exc = unpack_error(message.exception, message.traceback, message.text)
@@ -285,6 +291,19 @@ class Connection:
             # KeyboardInterrupt and its like were meant for the other process.
             exc = RemoteError(message.text, message.exception, message.traceback)
         waiter.set_exception(exc)
+
+    def _set_result(self, waiter: asyncio.Future[Any], message: Reply) -> None:
+        if not message.packed:
+            waiter.set_result(message.result)
+        elif not self._unpickle:
+            waiter.set_result(Pickled(message.result))
+        else:
+            try:
+                result = unpack(message.result)
+            except Exception as exc:
+                waiter.set_exception(RemoteError(f"the result of the call cannot be unpickled here: {exc!r}"))
+            else:
+                waiter.set_result(result)
 
     def _serve(self, request: Request) -> None:
         try:

@@ -110,10 +110,11 @@ class Request(Message):
 
 
 class Reply(Message):
-    """The result of the request with this ``id``."""
+    """The result of the request with this ``id``. ``packed``: it is a payload, for it cannot stand in a message."""
 
     id: int
     result: Any = None
+    packed: bool = False
 
 
 class ReplyError(Message):

@@ -53,6 +53,28 @@ class Serialized:
 Payload: TypeAlias = bytes | Serialized
 
 
+class Pickled:
+    """A payload in the hands of a party that does not unpickle; pickled itself, it comes out as what is in it."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self.payload, Serialized):
+            return unpack_frames, tuple(self.payload.frames)
+        return unpack, (self.payload,)
+
+    def __repr__(self) -> str:
+        return f"<Pickled: {nbytes(self.payload)} bytes>"
+
+
+def unpack_frames(*frames: Buffer) -> Any:
+    """The object of a :class:`Serialized` with these frames."""
+    return unpack(Serialized(list(frames)))
+
+
 def pack(obj: Any) -> Payload:
     """Pickle any object: the standard pickler first, cloudpickle where that cannot.
 

@@ -93,6 +93,9 @@ class SchedulerBase(Server):
             for client in self.state.clients:
                 self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
 
+    def call_hooks(self, hook: str, *args: Any, **kwargs: Any) -> None:
+        """Call a hook of all plugins; see :mod:`distributed.scheduler.extending`."""
+
     def send_to_peer(self, peer: str, message: Message) -> None:
         """One message of the shell's own to a worker or client, behind what the machine has to say."""
         self.flush()

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.exceptions import RemoteError
 from distributed.protocol.messages import CancelKeys, CloseWorker, Key, RetryKeys
-from distributed.protocol.payload import Payload, pack, unpack
+from distributed.protocol.payload import Payload, Pickled, pack, unpack
 from distributed.scheduler.queries import Queries, worker_identity
 
 logger = logging.getLogger("distributed.scheduler")
@@ -33,20 +33,38 @@ class Control(Queries):
 
     async def broadcast(
         self,
-        op: str,
+        op: str | None = None,
         kwargs: dict[str, Any] | None = None,
         workers: Iterable[str] | None = None,
         nanny: bool = False,
-        on_error: str = "return",
-    ) -> list[list[Any]]:
+        on_error: str | None = None,
+        *,
+        msg: dict[str, Any] | None = None,
+        hosts: Iterable[str] | None = None,
+        serializers: Any = None,
+    ) -> Any:
         """Call an operation of many workers (or of their nannies) at once.
+
+        Parameters
+        ----------
+        op, kwargs : str, dict
+            The operation and its arguments; or both in one dictionary ``msg={"op": ..., ...}``.
+        workers, hosts : iterable of str, optional
+            Which; default: all.
+        on_error : {"return", "ignore", "raise"}
+            With ``msg``, "raise" is the default.
 
         Returns
         -------
         list of [address, answer]
             An answer is ``{"status": "OK", "result": ...}`` or, unless ``on_error="ignore"``,
-            ``{"status": "error", "text": ..., "exception": ..., "traceback": ...}``.
+            ``{"status": "error", "text": ..., "exception": ..., "traceback": ...}``. With ``msg``: a dictionary of the
+            results themselves by address.
         """
+        if msg is not None:
+            return await self._broadcast_message(dict(msg), workers, hosts, nanny, on_error or "raise")
+        if op is None:
+            raise TypeError("broadcast needs an operation: op= and kwargs=, or msg={'op': ..., ...}")
         chosen = self.select_workers(workers)
         targets = [
             ws.extra["nanny"] if nanny else ws.address for ws in chosen if ws.extra.get("nanny") or not nanny
@@ -54,6 +72,30 @@ class Control(Queries):
         answers = await asyncio.gather(*(self._answer(target, op, kwargs or {}) for target in targets))
         pairs: list[list[Any]] = [[target, answer] for target, answer in zip(targets, answers, strict=True)]
         return [pair for pair in pairs if on_error != "ignore" or pair[1]["status"] == "OK"]
+
+    async def _broadcast_message(
+        self,
+        msg: dict[str, Any],
+        workers: Iterable[str] | None,
+        hosts: Iterable[str] | None,
+        nanny: bool,
+        on_error: str,
+    ) -> dict[str, Any]:
+        """For code inside the scheduler, that of plugins: results as objects, the first error is raised."""
+        op = msg.pop("op")
+        if hosts is not None:
+            there = set(hosts)
+            workers = [ws.address for ws in self.select_workers(workers) if ws.host in there]
+        results: dict[str, Any] = {}
+        for address, answer in await self.broadcast(op, msg, workers, nanny):
+            if answer["status"] == "OK":
+                result = answer["result"]
+                results[address] = unpack(result.payload) if isinstance(result, Pickled) else result
+            elif on_error == "raise":
+                raise RemoteError(f"{address}: {answer['text']}", answer["exception"], answer["traceback"])
+            elif on_error == "return":
+                results[address] = RemoteError(answer["text"], answer["exception"], answer["traceback"])
+        return results
 
     async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -165,6 +207,7 @@ class Control(Queries):
         TimeoutError
             When fewer workers are back after ``timeout`` seconds than there were.
         """
+        self.call_hooks("restart", self)
         now = time.monotonic()
         for cs in list(self.state.clients.values()):
             keys = [ts.key for ts in cs.wants_what]

@@ -9,6 +9,7 @@ from typing import Any
 from distributed.core.extensions import WORKER, Extensions
 from distributed.core.observed import ObservedLog, is_default
 from distributed.exceptions import CommClosedError
+from distributed.protocol.codec import encode
 from distributed.protocol.messages import WorkerEvent
 from distributed.worker.operations import Operations
 
@@ -80,8 +81,14 @@ class Extending(Operations):
         """Have the scheduler log an event under a topic, or under several. From any thread.
 
         ``msg`` is made of plain Python values. Without a connection to the scheduler the event is dropped.
+
+        Raises
+        ------
+        TypeError
+            ``msg`` cannot travel.
         """
         names = topic if isinstance(topic, str) else list(topic)
+        encode([WorkerEvent("log-event", [names, msg])])  # whoever logs what cannot travel shall hear of it
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self._send_event, [names, msg])
 
