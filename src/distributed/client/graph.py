@@ -1,31 +1,27 @@
-"""Task graphs: dask's low-level graphs as tasks of one shared function."""
+"""Task graphs and collections: sent in pieces, made in the caller's thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from distributed.client.future import Future, make_future, packing
+from distributed.client.future import Future, make_future
+from distributed.client.lowering import Lowering
 from distributed.client.options import check_key, task_options
-from distributed.client.packing import frozen, functions
+from distributed.client.planning import OPTIONS, Options, Plan, annotations_of, to_task_spec
+from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.records import ClientTask
 from distributed.protocol.messages import Key
-from distributed.protocol.payload import pack
-from distributed.protocol.refs import Ref
 
 if TYPE_CHECKING:
     from dask._task_spec import GraphNode
 
     from distributed.client.session import Session
 
-#: Tasks handed to the loop at once.
-CHUNK = 2_000
-
-
-def execute_graph_node(node: Any, values: Mapping[Key, Any]) -> Any:
-    """Run one node of a dask graph on a worker. ``values``: the results of its dependencies."""
-    return node(values)
+#: Numbers of the graphs of this process.
+_graph_ids = itertools.count(1)
 
 
 class GraphMixin:
@@ -74,80 +70,103 @@ class GraphMixin:
         futures = self._graph_to_futures(
             dsk,
             list(_flatten(keys)),
-            task_options(
-                workers=workers,
-                resources=resources,
-                retries=retries,
-                priority=priority,
-                allow_other_workers=bool(allow_other_workers),
-            ),
+            _said(workers, allow_other_workers, resources, retries, priority, actors),
         )
         packed = _pack_keys(keys, futures)
         if not sync:
             return packed
         return self.gather(packed, direct=direct, asynchronous=asynchronous)  # type: ignore[attr-defined]
 
-    def _graph_to_futures(self, dsk: Any, keys: list[Key], options: Any) -> dict[Key, Future]:
-        """Submit a graph; a future for each of ``keys``."""
+    def _graph_to_futures(
+        self, dsk: Any, keys: list[Key], said: dict[str, Any], *, annotations: Any = None
+    ) -> dict[Key, Future]:
+        """Submit a graph, piece by piece; a future for each of ``keys``. ``said``: options of the call."""
         self._session.check_open()
+        by_key = annotations_of(dsk if annotations is None else annotations)
         if not isinstance(dsk, Mapping):
             if not hasattr(dsk, "__dask_graph__"):
                 raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
             dsk = dsk.__dask_graph__()
+        task_options(**{name: value for name, value in said.items() if name in OPTIONS})
+        options = Options(said, by_key)
         graph = to_task_spec(dsk)
         futures: dict[Key, Future] = {}
+        wanted: dict[Key, None] = {}
         for key in keys:
-            if key not in graph:
-                held = dsk.get(key) if isinstance(dsk, Mapping) else None
-                if not isinstance(held, Future):
-                    raise KeyError(f"the graph has no key {key!r}")
-                futures[key] = held
-        order, external = plan(graph, [key for key in keys if key in graph])
-        if external:
-            self._session.settle()
-        for key in external:
+            if key in graph:
+                wanted[key] = None
+                continue
+            held = dsk.get(key)
+            if not isinstance(held, Future):
+                raise KeyError(f"the graph has no key {key!r}")
+            futures[key] = held
+        if wanted:
+            plan = Plan(graph, list(wanted))
+            self._check_external(plan.external)
+            self._submit_graph(graph, plan, wanted, options, futures)
+        return futures
+
+    def _check_external(self, keys: Iterable[Key]) -> None:
+        """What a graph takes from outside must be known here: a future on it lives."""
+        settled = False
+        for key in keys:
+            if key not in self._session.state.tasks and not settled:
+                self._session.settle()
+                settled = True
             if key not in self._session.state.tasks:
                 raise ValueError(
                     f"the graph depends on {key!r}, which is neither in the graph nor a future of this client"
                 )
-        self._submit_nodes(graph, order, set(keys), options, futures)
-        return futures
 
-    def _submit_nodes(
+    def _submit_graph(
         self,
-        graph: dict[Key, GraphNode],
-        order: list[Key],
-        outputs: set[Key],
-        options: Any,
+        graph: Mapping[Key, GraphNode],
+        plan: Plan,
+        wanted: Mapping[Key, None],
+        options: Options,
         futures: dict[Key, Future],
     ) -> None:
         from dask.utils import key_split
 
+        nodes = [graph[key] for key in plan.order]
+        lowering = Lowering(nodes, self)
+        names: dict[Any, str] = {}
+        ndependents = plan.ndependents
+        piece = GraphPiece(next(_graph_ids), self._session.state.nconnections)
         session = self._session
-        function = functions.get(execute_graph_node)
-        known = session.state.tasks
-        tasks: list[ClientTask] = []
-        wanted = False
-        for key in order:
-            check_key(key)
-            node = graph[key]
-            deps = tuple(node.dependencies)
-            payload = _pack_node(key, node, deps)
-            if (key in outputs) is not wanted or len(tasks) >= CHUNK:
-                self._hand_over_nodes(tasks, wanted, futures)
-                tasks, wanted = [], key in outputs
-            task = known.get(key)
-            if task is None or not task.reusable:
-                task = ClientTask(key, self._record(function, str(key_split(key)), options), payload, deps)  # type: ignore[attr-defined]
-            tasks.append(task)
-        self._hand_over_nodes(tasks, wanted, futures)
+        posted = False
+        try:
+            for key, node in zip(plan.order, nodes, strict=True):
+                check_key(key)
+                function, payload, deps = lowering.lower(key, node)
+                if len(deps) != len(node.dependencies):  # futures inside of its arguments
+                    self._check_external(deps)
+                stem = key[0] if type(key) is tuple else key
+                name = names.get(stem)
+                if name is None:
+                    name = names[stem] = str(key_split(stem))
+                call = self._record(function, name, options.of(key))  # type: ignore[attr-defined]
+                task = ClientTask(key, call, payload, deps)
+                if key in wanted:
+                    futures[key] = make_future(self, task)  # type: ignore[arg-type]
+                    futures[key]._client = None  # bound when its submission is counted
+                piece.add(task, ndependents.get(key, 0), key in wanted)
+                if piece.full:
+                    self._post(piece, futures)
+                    posted = True
+                    piece = piece.next()
+            piece.message.last = True
+            self._post(piece, futures)
+        except BaseException:
+            if posted:  # what was announced does not come
+                session.post(session.state.handle_graph_end, piece.message.graph)
+            raise
 
-    def _hand_over_nodes(self, tasks: list[ClientTask], wanted: bool, futures: dict[Key, Future]) -> None:
-        if tasks:
+    def _post(self, piece: GraphPiece, futures: dict[Key, Future]) -> None:
+        for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
             if wanted:
-                for task in tasks:
-                    futures[task.key] = make_future(self, task)  # type: ignore[arg-type]
-            self._session.submit(tasks, wanted)
+                futures[task.key]._client = self  # type: ignore[assignment]
+        self._session.post(self._session.state.handle_graph, piece.tasks, piece)
 
     # ------------------------------------------------------------ collections
 
@@ -183,24 +202,28 @@ class GraphMixin:
 
         single = not isinstance(collections, list | tuple | set | frozenset)
         given = [collections] if single else list(collections)
-        options = task_options(
-            workers=workers,
-            resources=resources,
-            retries=retries,
-            priority=priority,
-            allow_other_workers=allow_other_workers,
-        )
-        results: list[Any] = []
-        for collection in given:
-            if not is_dask_collection(collection):
-                results.append(collection)
-                continue
-            expr: Any = FinalizeCompute(collections_to_expr([collection], optimize_graph))  # type: ignore[no-untyped-call]
-            if optimize_graph:
-                expr = expr.optimize()
-            keys = list(_flatten(expr.__dask_keys__()))
-            futures = self._graph_to_futures(expr, keys, options)
-            results.append(futures[keys[0]] if len(keys) == 1 else [futures[key] for key in keys])
+        said = _said(workers, allow_other_workers, resources, retries, priority, actors)
+        if traverse:  # a list inside of the list is one result
+            from dask.delayed import delayed
+
+            given = [
+                delayed(one) if isinstance(one, list | tuple | set | dict | Iterator) else one
+                for one in given
+            ]
+        chosen = [one for one in given if is_dask_collection(one)]
+        results: list[Any] = list(given)
+        if chosen:
+            expr: Any = FinalizeCompute(collections_to_expr(chosen, optimize_graph))  # type: ignore[no-untyped-call]
+            expr = expr.optimize()
+            nested = expr.__dask_keys__()
+            parts = [list(_flatten(part)) for part in nested]
+            if len(parts) != len(chosen):  # one list for all: as many keys
+                parts = [[key] for part in parts for key in part]
+            futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
+            made = iter(
+                [futures[part[0]] if len(part) == 1 else [futures[key] for key in part] for part in parts]
+            )
+            results = [next(made) if is_dask_collection(one) else one for one in given]
         if sync:
             gathered = self.gather(results)  # type: ignore[attr-defined]
             if asyncio.iscoroutine(gathered):
@@ -229,103 +252,49 @@ class GraphMixin:
         for collection in given:
             if not is_dask_collection(collection):
                 raise TypeError(f"persist takes dask collections, not {collection!r}")
-        options = task_options(
-            workers=workers,
-            resources=resources,
-            retries=retries,
-            priority=priority,
-            allow_other_workers=bool(allow_other_workers),
-        )
+        expr: Any = collections_to_expr(given, optimize_graph).optimize()
+        parts = [list(_flatten(part)) for part in expr.__dask_keys__()]
+        said = _said(workers, allow_other_workers, resources, retries, priority, actors)
+        futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
         results = []
-        for collection in given:
-            expr: Any = collections_to_expr([collection], optimize_graph)
-            if optimize_graph:
-                expr = expr.optimize()
-            keys = list(_flatten(expr.__dask_keys__()))
-            futures = self._graph_to_futures(expr, keys, options)
+        for collection, part in zip(given, parts, strict=True):
             rebuild, args = collection.__dask_postpersist__()
-            results.append(rebuild(futures, *args))
+            results.append(rebuild({key: futures[key] for key in part}, *args))
         return results[0] if single else results
+
+    def normalize_collection(self, collection: Any) -> Any:
+        """The same collection on the futures that this client has of its parts, instead of the tasks."""
+        from dask.base import is_dask_collection
+
+        if not is_dask_collection(collection):
+            raise TypeError(f"normalize_collection takes a dask collection, not {collection!r}")
+        self._session.settle()
+        graph = dict(collection.__dask_graph__())
+        known = self._session.state.tasks
+        for key in graph:
+            task = known.get(key)
+            if task is not None and task.nfutures and task.reusable and not isinstance(graph[key], Future):
+                graph[key] = Future(key, self)  # type: ignore[arg-type]
+        rebuild, args = collection.__dask_postpersist__()
+        return rebuild(graph, *args)
+
+
+def _said(
+    workers: Any, allow_other_workers: Any, resources: Any, retries: Any, priority: Any, actors: Any
+) -> dict[str, Any]:
+    """Options of a call by name."""
+    return {
+        "workers": workers,
+        "allow_other_workers": bool(allow_other_workers),
+        "resources": resources,
+        "retries": retries,
+        "priority": priority,
+        "actor": bool(actors),
+    }
 
 
 async def _first(gathered: Any) -> Any:
     return (await gathered)[0]
-
-
-def to_task_spec(dsk: Mapping[Key, Any]) -> dict[Key, GraphNode]:
-    """A graph in dask's current form. Raises ``ValueError`` where a task contains itself."""
-    from dask._task_spec import TaskRef, convert_legacy_graph
-
-    with _as_task_refs():
-        try:
-            graph: dict[Key, GraphNode] = convert_legacy_graph(dict(dsk))
-        except RecursionError:
-            raise ValueError("a task of the graph is nested too deeply, or contains itself") from None
-    for key in dsk:
-        if key not in graph and not isinstance(dsk[key], TaskRef):  # a future stands for its own key, rightly
-            raise ValueError(f"the graph contains a cycle: {key!r} is defined as itself")
-    return graph
-
-
-def plan(graph: dict[Key, GraphNode], keys: list[Key]) -> tuple[list[Key], list[Key]]:
-    """What is needed for ``keys``, in the order in which it should run, and keys from outside of the graph.
-
-    Raises
-    ------
-    ValueError
-        The graph contains a cycle; the sentence shows it.
-    """
-    external: dict[Key, None] = {}
-    needed: dict[Key, set[Key]] = {}
-    open_: dict[Key, None] = {}  # the path from a root to here, in order
-    for root in keys:
-        if root in needed:
-            continue
-        stack: list[tuple[Key, Iterator[Key]]] = [(root, iter(graph[root].dependencies))]
-        open_[root] = None
-        while stack:
-            key, deps = stack[-1]
-            for dep in deps:
-                if dep in needed:
-                    continue
-                if dep in open_:
-                    path = list(open_)
-                    cycle = [*path[path.index(dep) :], dep]
-                    raise ValueError(f"the graph contains a cycle: {' -> '.join(map(repr, cycle))}")
-                if dep not in graph:
-                    external[dep] = None
-                    continue
-                open_[dep] = None
-                stack.append((dep, iter(graph[dep].dependencies)))
-                break
-            else:
-                stack.pop()
-                del open_[key]
-                needed[key] = {dep for dep in graph[key].dependencies if dep in graph}
-    from dask.order import order
-
-    chosen: Any = {key: graph[key] for key in needed}
-    priorities: dict[Any, int] = order(chosen, dependencies=cast(Any, needed))
-    return sorted(needed, key=priorities.__getitem__), list(external)
-
-
-def _pack_node(key: Key, node: GraphNode, deps: tuple[Key, ...]) -> Any:
-    try:
-        with _as_task_refs():
-            return frozen(pack(((node, {dep: Ref(dep) for dep in deps}), {})))
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise TypeError(f"cannot send the task {key!r}: {type(error).__name__}: {first}") from error
-
-
-class _as_task_refs:
-    """While inside, futures are pickled as references that a node of a graph resolves by itself."""
-
-    def __enter__(self) -> None:
-        self._before, packing.as_task_ref = packing.as_task_ref, True
-
-    def __exit__(self, *exc_info: object) -> None:
-        packing.as_task_ref = self._before
 
 
 def _flatten(keys: Any) -> Iterator[Key]:
@@ -342,4 +311,4 @@ def _pack_keys(keys: Any, futures: dict[Key, Future]) -> Any:
     return futures[keys]
 
 
-__all__ = ["GraphMixin", "execute_graph_node"]
+__all__ = ["GraphMixin"]

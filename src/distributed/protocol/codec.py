@@ -189,6 +189,7 @@ def decode(body: Buffer, buffers: Sequence[Buffer] = ()) -> list[Message]:
 _COLUMNS: dict[type[Message], tuple[str, ...]] = {
     m.PutFunctions: ("ids", "blobs"),
     m.SubmitTasks: ("keys", "args", "deps"),
+    m.SubmitGraph: ("which", "keys", "args", "deps", "ndependents", "wanted"),
     m.RunTasks: ("keys", "args", "seqs", "deps"),
     m.TasksFinished: ("keys", "seqs", "nbytes", "durations", "types", "values"),
     m.TasksErred: ("keys", "seqs", "errors"),
@@ -209,6 +210,8 @@ def halves(message: Message) -> tuple[Message, Message] | None:
         if column is not None:
             setattr(one, name, column[: n // 2])
             setattr(two, name, column[n // 2 :])
+    if isinstance(one, m.SubmitGraph):
+        one.last = False
     return one, two
 
 

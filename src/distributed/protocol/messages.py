@@ -146,6 +146,26 @@ class SubmitTasks(Message):
     wanted: bool = True
 
 
+class SubmitGraph(Message):
+    """A piece of a graph, in the order in which it should run; ``last`` ends it.
+
+    ``calls`` are the functions, names and options in use here, ``which[i]`` is that of task i. Every dependency was
+    submitted or wanted earlier in the same stream. ``ndependents[i]`` says how many tasks of the whole graph, here or
+    in pieces to come, list the task in ``deps``: what is announced so is computed at once and kept for them.
+    ``wanted[i]``: the client holds a future on it. A graph that ends early drops what was announced.
+    """
+
+    graph: int
+    calls: list[tuple[bytes, str, TaskOptions]]
+    which: list[int]
+    keys: list[WireKey]
+    args: list[WirePayload]
+    deps: list[list[WireKey]]
+    ndependents: list[int]
+    wanted: list[bool]
+    last: bool = False
+
+
 class WantKeys(Message):
     """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled."""
 
@@ -377,6 +397,7 @@ ClientToScheduler: TypeAlias = (
     PutFunctions
     | DropFunctions
     | SubmitTasks
+    | SubmitGraph
     | WantKeys
     | ReleaseKeys
     | CancelKeys

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed.core.extensions import SCHEDULER, Extensions
 from distributed.core.observed import ObservedLog, is_default
-from distributed.protocol.messages import Message, SubmitTasks, WorkerEvent
+from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, WorkerEvent
 from distributed.scheduler.base import SchedulerBase
 
 logger = logging.getLogger("distributed.scheduler")
@@ -93,7 +93,9 @@ class Extending(SchedulerBase):
     def _collect_hooks(self) -> None:
         for hook in HOOKS:
             methods = [getattr(plugin, hook, None) for plugin in self.plugins.values()]
-            self._hooks[hook] = [method for method in methods if method is not None and not is_default(method)]
+            self._hooks[hook] = [
+                method for method in methods if method is not None and not is_default(method)
+            ]
         log = self.state.log
         if self._hooks["transition"] and not isinstance(log, ObservedLog):
             self.state.log = ObservedLog(log)
@@ -235,12 +237,17 @@ class Extending(SchedulerBase):
     def client_said(self, client: str, messages: list[Message]) -> None:
         """Plugins hear of new graphs. Called only when one listens."""
         for message in messages:
-            if type(message) is SubmitTasks:
+            if isinstance(message, SubmitTasks | SubmitGraph):
+                wanted = (
+                    message.wanted
+                    if isinstance(message.wanted, list)
+                    else [message.wanted] * len(message.keys)
+                )
                 self.call_hooks(
                     "update_graph",
                     self,
                     client=client,
-                    keys=set(message.keys) if message.wanted else set(),
+                    keys={key for key, one in zip(message.keys, wanted, strict=True) if one},
                     tasks=list(message.keys),
                     annotations={},
                     priority={},

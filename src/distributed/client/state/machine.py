@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed.client.state import graphs
+from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
 from distributed.protocol.messages import (
@@ -85,6 +87,7 @@ class ClientState:
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
         self._stimulus = 0
+        self.nconnections = 0
 
     # ------------------------------------------------------------ events of the user
 
@@ -138,6 +141,14 @@ class ClientState:
             if outbox.open_nbytes >= MAX_NBYTES:
                 message = None
             task.known = True
+
+    def handle_graph(self, tasks: Iterable[ClientTask], piece: GraphPiece) -> None:
+        """The next piece of a graph. ``tasks``: those of the piece."""
+        graphs.handle(self, piece)
+
+    def handle_graph_end(self, graph: int) -> None:
+        """No more pieces of this graph come, although it is not complete."""
+        graphs.handle_end(self, graph)
 
     def handle_want(self, tasks: Iterable[ClientTask]) -> None:
         """Futures were made on keys that this client need not have submitted."""
@@ -315,6 +326,7 @@ class ClientState:
 
         What is cancelled, and what only a failed task needed, stays here until it is asked for.
         """
+        self.nconnections += 1
         self.drain()  # into the log: neither this nor all of what was sent before has arrived
         self._outbox.forget_functions()
         self._unanswered.clear()
@@ -401,14 +413,18 @@ class ClientState:
 
     def _join(self, have: ClientTask, task: ClientTask) -> None:
         """Another record of a known key: it becomes a mirror of the first, once that has the status it should."""
+        self._adopt(have, task)
+        if have.twins is None:
+            have.twins = []
+        have.twins.append(task)
+
+    def _adopt(self, have: ClientTask, task: ClientTask) -> None:
+        """How to compute a key that was known by name only."""
         if have.call is None and task.call is not None:
             have.call, have.args, have.deps = task.call, task.args, task.deps
             for dep in have.deps:
                 self._depend(dep)
             have.known = False
-        if have.twins is None:
-            have.twins = []
-        have.twins.append(task)
 
     def _depend(self, key: Key) -> None:
         dep = self.tasks.get(key)
@@ -492,6 +508,9 @@ class ClientState:
         if task.status != "pending" and task.waiters is not None:
             self._wake(task)
 
+    def _mirror(self, task: ClientTask, twin: ClientTask) -> None:
+        _mirror(task, twin)
+
     def _wake(self, task: ClientTask) -> None:
         waiters, task.waiters = task.waiters, None
         failed = task.status in FAILED
@@ -539,6 +558,7 @@ _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
 
 _SENT = {
     "SubmitTasks": "submit",
+    "SubmitGraph": "submit",
     "WantKeys": "want",
     "ReleaseKeys": "release",
     "CancelKeys": "cancel",

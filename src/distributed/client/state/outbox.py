@@ -14,6 +14,7 @@ from distributed.protocol.messages import (
     PutFunctions,
     ReleaseKeys,
     RetryKeys,
+    SubmitGraph,
     SubmitTasks,
     WantKeys,
 )
@@ -70,6 +71,13 @@ class Outbox:
         elif task.deps:
             message.deps = [[] for _ in message.keys]
             message.deps[-1] = list(task.deps)
+
+    def graph(self, message: SubmitGraph, functions: Iterable[Function]) -> None:
+        """A whole piece of a graph, behind the functions that it refers to."""
+        for function in functions:
+            self._put_function(function)
+        self._call = None
+        self.messages.append(message)
 
     def want(self, keys: Iterable[Key]) -> None:
         self._extend(WantKeys, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.protocol.messages import (
@@ -31,6 +31,8 @@ def add_client(s: Index, name: str) -> ClientState:
         cs = s.clients[name] = ClientState(name, s.now)
     else:
         cs.unconfirmed = dict(cs.wants_what)
+        cs.stale_graphs += cs.graphs.values()
+        cs.graphs = {}
         cs.confirm_until = s.now + s.settings.client_grace
     cs.disconnected_at = None
     cs.last_seen = s.now
@@ -43,7 +45,9 @@ def expire_clients(s: Index) -> None:
         if cs.disconnected_at is not None:
             if s.now - cs.disconnected_at > s.settings.client_grace:
                 remove_client(s, cs.name)
-        elif cs.unconfirmed and s.now > cs.confirm_until:
+        elif (cs.unconfirmed or cs.stale_graphs) and s.now > cs.confirm_until:
+            drop_announced(s, cs.stale_graphs)
+            cs.stale_graphs = []
             stale, cs.unconfirmed = list(cs.unconfirmed), {}
             for ts in stale:
                 unwant(ts, cs)
@@ -69,6 +73,7 @@ def remove_client(s: Index, name: str) -> None:
     wanted = list(cs.wants_what)
     for ts in wanted:
         unwant(ts, cs)
+    drop_announced(s, [*cs.graphs.values(), *cs.stale_graphs])
     for ts in reversed(wanted):
         lifecycle.release(s, ts)
     for function in [function for function in s.functions.values() if name in function.clients]:
@@ -89,25 +94,27 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
     inner: list[TaskState] | None = None if wanted else []
     to_activate: list[TaskState] = []
     again: list[TaskState] = []
+    promised: list[TaskState] = []
     ncreated = 0
     for i, key in enumerate(msg.keys):
         ts = tasks.get(key)
         created = ts is None
         if ts is None:
-            dependencies = _dependencies(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
+            dependencies = dependencies_of(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
             if dependencies is None:
                 continue
             ts = create(s, key, spec, msg.args[i], dependencies)
             ncreated += 1
             if inner is not None:
                 inner.append(ts)
-        elif ts.spec is None:
-            dependencies = _dependencies(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
-            if dependencies is not None and not _stand_on(dependencies, ts):
-                _complete(ts, spec, msg.args[i], dependencies)
-                ncreated += 1
-                if ts.state == "erred":  # lost data that can be computed after all
-                    again.append(ts)
+        elif ts.spec is None and give_recipe(
+            s, cs, ts, spec, msg.args[i], msg.deps[i] if msg.deps is not None else []
+        ):
+            ncreated += 1
+            if ts.state == "erred":  # lost data that can be computed after all
+                again.append(ts)
+            elif ts.needed and not wanted:
+                promised.append(ts)
         if wanted:
             want(s, ts, cs)
         if ts.state == "released":
@@ -124,12 +131,14 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
         lifecycle.activate(s, to_activate if msg.deps is not None else _all_runnable(s, to_activate))
     if again:
         lifecycle.retry(s, again)
+    if promised:
+        lifecycle.activate(s, promised)
 
 
 def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
     for key in msg.keys:
         ts = s.tasks.get(key)
-        if ts is None and _is_held(s, key):
+        if ts is None and _may_come(s, key):
             ts = create(s, key, None, b"", ())
         if ts is None:
             s.outbox.cancelled(
@@ -246,17 +255,25 @@ def _add_dependent(dep: TaskState, ts: TaskState) -> None:
         dep.dependents[ts] = None
 
 
-def _complete(ts: TaskState, spec: TaskSpec, args: Payload, dependencies: tuple[TaskState, ...]) -> None:
-    """Data that was there without a recipe has got one: from now on it can be computed again."""
+def give_recipe(
+    s: Index, cs: ClientState, ts: TaskState, spec: TaskSpec, args: Payload, dep_keys: list[Key]
+) -> bool:
+    """Data that was there without a recipe has got one: from now on it can be computed again. False if it cannot."""
+    dependencies = dependencies_of(s, cs, ts.key, dep_keys) if dep_keys else ()
+    if dependencies is None or _stand_on(dependencies, ts):
+        return False
     ts.spec = spec
     ts.args = args
     ts.retries = spec.options.retries
     ts.dependencies = dependencies
     for dep in dependencies:
         _add_dependent(dep, ts)
+    if ts in s.promised:
+        lifecycle.fulfil(s, ts)
+    return True
 
 
-def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple[TaskState, ...] | None:
+def dependencies_of(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple[TaskState, ...] | None:
     """The records of a new task's dependencies; None, and the client is told, when one is unknown."""
     dependencies: dict[TaskState, None] = {}
     tasks = s.tasks
@@ -268,7 +285,7 @@ def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple
     else:
         return tuple(dependencies)
     for dep_key in keys:
-        if dep_key == key or (dep_key not in tasks and not _is_held(s, dep_key)):
+        if dep_key == key or (dep_key not in tasks and not _may_come(s, dep_key)):
             s.outbox.cancelled(cs.name, key, f"it depends on {dep_key!r}, which the scheduler does not know")
             return None
     return tuple(
@@ -276,10 +293,10 @@ def _dependencies(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tuple
     )
 
 
-def _is_held(s: Index, key: Key) -> bool:
-    """Whether workers hold this, although nobody submitted it."""
+def _may_come(s: Index, key: Key) -> bool:
+    """Whether workers hold this although nobody submitted it, or may still come back with it."""
     found = s.unclaimed.get(key)
-    return found is not None and bool(found.held)
+    return s.incomplete() or (found is not None and bool(found.held))
 
 
 def _stand_on(tasks: tuple[TaskState, ...], ancestor: TaskState) -> bool:
@@ -309,6 +326,15 @@ def _all_runnable(s: Index, tasks: list[TaskState]) -> list[TaskState]:
             s.set_state(ts, "queued")
             s.queue.push(ts)
     return rest
+
+
+def drop_announced(s: Index, graphs: Iterable[dict[TaskState, int]]) -> None:
+    """What was announced of these graphs and has not come does not come any more. See :mod:`graphs`."""
+    for announced in graphs:
+        for ts, count in announced.items():
+            ts.nwaiters -= count
+        for ts in reversed(list(announced)):
+            lifecycle.release(s, ts)
 
 
 def report(s: Index, ts: TaskState, cs: ClientState) -> None:

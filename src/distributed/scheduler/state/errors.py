@@ -27,6 +27,17 @@ def killed_worker(ts: TaskState, address: str, reason: str, allowed_failures: in
     return task_error(KilledWorker(ts.key, address, allowed_failures, reason), ts.key, [address])
 
 
+def never_came(ts: TaskState) -> TaskError:
+    """After a restart of the scheduler no worker brought this result and no client its task."""
+    return task_error(
+        LostDataError(
+            f"after the scheduler was started again no worker came with {ts.key!r}, and no client that could say how "
+            "to compute it"
+        ),
+        ts.key,
+    )
+
+
 def lost_data(ts: TaskState) -> TaskError:
     """The last copy of data that cannot be computed again is gone."""
     return task_error(

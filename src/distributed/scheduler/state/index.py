@@ -89,6 +89,10 @@ class Index:
         self.unclaimed: dict[Key, Unclaimed] = {}
         # Workers of the network before a restart that have not come back yet, and until when they are waited for.
         self.awaited: dict[str, float] = {}
+        # Keys known by name alone while the network comes together again: data may come with a worker, a recipe with a
+        # client. They are in state waiting.
+        self.promised: dict[TaskState, None] = {}
+        self.complete_at = 0.0
         # Inner nodes of graphs as they were submitted, until when their dependents should have been: (time, tasks).
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         self.outbox = Outbox()
@@ -116,6 +120,10 @@ class Index:
     def numbered(self, seq: int) -> bool:
         """Whether this scheduler gave out this ``seq``, not one before it."""
         return self.first_seq <= seq < self.next_seq
+
+    def incomplete(self) -> bool:
+        """Whether parties that were there before a restart may still be on their way back."""
+        return self.now < self.complete_at
 
     def intern_spec(self, fn: bytes, name: str, options: TaskOptions) -> TaskSpec:
         """The one record shared by all tasks of this function and these options."""

@@ -38,7 +38,10 @@ def activate(s: Index, tasks: Iterable[TaskState]) -> None:
                     failed = dep
                 elif dep.state == "released":
                     stack.append(dep)
-        if ts.spec is None:
+        if ts.spec is None and ts.nbytes < 0 and s.incomplete():
+            s.set_state(ts, "waiting")
+            s.promised[ts] = None
+        elif ts.spec is None:
             to_erred(s, ts, errors.lost_data(ts))
         elif failed is not None:
             assert failed.error is not None
@@ -180,7 +183,7 @@ def claim(s: Index, ts: TaskState) -> bool:
     """A task that is needed now: take up what workers reported of it before. False if that was of no use."""
     found = s.unclaimed.pop(ts.key)
     for ws, (nbytes, typename) in found.held.items():
-        if ts.state == "released":
+        if ts.state == "released" or ts in s.promised:
             to_memory(s, ts, ws, nbytes, typename)
         else:
             add_replica(ts, ws)
@@ -190,6 +193,12 @@ def claim(s: Index, ts: TaskState) -> bool:
         else:
             s.outbox.free(ws.address, ts.key)
     return ts.state != "released"
+
+
+def fulfil(s: Index, ts: TaskState) -> None:
+    """What was known by name alone has got a recipe: it can be computed."""
+    del s.promised[ts]
+    s.set_state(ts, "released")
 
 
 def renumber(s: Index, ts: TaskState) -> None:
@@ -287,6 +296,8 @@ def _leave(s: Index, ts: TaskState) -> None:
         del s.unrunnable[ts]
     elif state == "waiting":
         ts.nwaiting = 0
+        if ts.spec is None:
+            del s.promised[ts]
 
 
 def _dependencies_served(s: Index, ts: TaskState) -> None:

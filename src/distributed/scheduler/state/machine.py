@@ -12,12 +12,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from distributed.protocol.messages import Key, Message, SetWorkerStatus
+from distributed.protocol.messages import Key, Message, SetWorkerStatus, SubmitGraph
 from distributed.scheduler.state import (
     client_events,
+    graphs,
     muster,
     placement,
     retirement,
@@ -26,6 +27,11 @@ from distributed.scheduler.state import (
 )
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import ClientState, WorkerState
+
+_CLIENT_EVENTS: dict[type[Message], Callable[[Index, ClientState, Any], None]] = {
+    **client_events.EVENTS,
+    SubmitGraph: graphs.submit,
+}
 
 
 class SchedulerState(Index):
@@ -37,7 +43,7 @@ class SchedulerState(Index):
         if cs is not None:
             cs.last_seen = now
             self.begin(client, type(message).__name__, now)
-            client_events.EVENTS[type(message)](self, cs, message)
+            _CLIENT_EVENTS[type(message)](self, cs, message)
 
     def handle_worker(self, worker: str, message: Message, now: float) -> None:
         """A stream message of a worker. Messages of workers that were removed are dropped."""

@@ -321,14 +321,20 @@ class ClientState:
         None while it is there, else the time its connection was lost.
     unconfirmed : dict of TaskState
         What it wanted before it came back and has not asked for again: what it released meanwhile nobody told us.
+    graphs : dict of int to dict of TaskState to int
+        Of each graph that is arriving in pieces: how many dependents of a task are announced and have not come.
+    stale_graphs : list of dict of TaskState to int
+        The same of graphs that its lost connection cut off.
     """
 
     __slots__ = (
         "alone",
         "confirm_until",
         "disconnected_at",
+        "graphs",
         "last_seen",
         "name",
+        "stale_graphs",
         "unconfirmed",
         "wants_what",
     )
@@ -341,6 +347,8 @@ class ClientState:
         self.disconnected_at: float | None = None
         self.unconfirmed: dict[TaskState, None] = {}
         self.confirm_until = 0.0
+        self.graphs: dict[int, dict[TaskState, int]] = {}
+        self.stale_graphs: list[dict[TaskState, int]] = []
 
     def __repr__(self) -> str:
         return f"<ClientState {self.name} wants {len(self.wants_what)}>"

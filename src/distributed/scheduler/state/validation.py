@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributed.scheduler.state import placement
+from distributed.scheduler.state import graphs, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskState, WorkerState
 from distributed.scheduler.state.table import STATES
@@ -11,16 +11,18 @@ from distributed.scheduler.state.table import STATES
 def validate(s: Index) -> None:
     """Raises AssertionError naming what contradicts what."""
     assert not NO_TASKS
+    announced = graphs.count_announced(s)
     for key, ts in s.tasks.items():
         assert ts.key == key
-        _validate_task(s, ts)
+        _validate_task(s, ts, announced.get(key, 0))
     for address, ws in s.workers.items():
         assert ws.address == address
         _validate_worker(s, ws)
     for cs in s.clients.values():
         _validate_client(s, cs)
     for key, found in s.unclaimed.items():
-        assert key not in s.tasks or s.tasks[key].state in ("released", "erred"), key
+        known = s.tasks.get(key)
+        assert known is None or known.state in ("released", "erred") or known in s.promised, key
         assert found.held or found.running, key
         for ws in (*found.held, *found.running):
             assert s.workers.get(ws.address) is ws, (key, ws)
@@ -37,7 +39,7 @@ def validate(s: Index) -> None:
         assert users or function.clients
 
 
-def _validate_task(s: Index, ts: TaskState) -> None:
+def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
     assert ts.state in STATES, ts
     assert ts.state != "forgotten", ts
     for dep in ts.dependencies:
@@ -45,7 +47,7 @@ def _validate_task(s: Index, ts: TaskState) -> None:
         assert ts in dep.dependents, (ts, dep)
     for dependent in ts.dependents:
         assert ts in dependent.dependencies, (ts, dependent)
-    nwaiters = sum(dependent.state in PENDING_STATES for dependent in ts.dependents)
+    nwaiters = announced + sum(dependent.state in PENDING_STATES for dependent in ts.dependents)
     assert ts.nwaiters == nwaiters, (ts, ts.nwaiters, nwaiters)
     for cs in ts.who_wants:
         assert ts in cs.wants_what, (ts, cs)
@@ -56,7 +58,10 @@ def _validate_task(s: Index, ts: TaskState) -> None:
     assert (ts.processing_on is not None) == (ts.state == "processing"), ts
     assert (ts.queue is not None) == (ts.state == "queued"), ts
     assert (ts.error is not None) == (ts.state == "erred"), ts
-    if ts.state == "waiting":
+    assert (ts in s.promised) == (ts.state == "waiting" and ts.spec is None), ts
+    if ts in s.promised:
+        assert not ts.nwaiting, ts
+    elif ts.state == "waiting":
         missing = [dep for dep in ts.dependencies if dep.state != "memory"]
         assert ts.nwaiting == len(missing) > 0, (ts, ts.nwaiting, missing)
         for dep in missing:

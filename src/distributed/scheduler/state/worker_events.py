@@ -42,7 +42,7 @@ def add_worker(
             lifecycle.to_memory(s, ts, ws, nbytes, typename)
     for key, seq in running:
         ts = s.tasks.get(key)
-        if ts is None or ts.state == "released":
+        if ts is None or ts.state == "released" or ts in s.promised:
             _unclaimed(s, key).running[ws] = seq
         elif ts.state in ("waiting", "queued", "no-worker") and (ts.seq == seq or not s.numbered(seq)):
             lifecycle.adopt_running(s, ts, ws, seq)
@@ -138,6 +138,8 @@ def _finished_late(
     if found is not None and ws in found.running:
         del found.running[ws]
         found.held[ws] = result
+        if ts is not None and ts in s.promised:
+            lifecycle.claim(s, ts)
     elif found is not None and ws in found.held:
         return
     elif ts is None or (ts.processing_on is not ws and ws not in ts.who_has):
@@ -174,7 +176,7 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
     """A worker gave unstarted tasks back."""
     if msg.reason == "stolen":
         ws.steal_asked = False
-    not_delivered(s, msg.missing)
+    not_delivered(s, msg.missing, ws)
     for key, seq in zip(msg.keys, msg.seqs, strict=True):
         ts = s.tasks.get(key)
         if ts is not None and ts.seq == seq and ts.processing_on is ws:
@@ -208,7 +210,7 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
 
 
 def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
-    not_delivered(s, msg.missing)
+    not_delivered(s, msg.missing, ws)
     retirement.check_all(s)
 
 
@@ -300,14 +302,16 @@ def _unclaimed(s: Index, key: Key) -> Unclaimed:
     return found
 
 
-def not_delivered(s: Index, missing: list[tuple[Key, list[str]]]) -> None:
-    """Copies that their supposed holders did not deliver are no copies."""
+def not_delivered(s: Index, missing: list[tuple[Key, list[str]]], teller: WorkerState | None = None) -> None:
+    """Copies that their supposed holders did not deliver are no copies; who tells that it is missing has none."""
     affected = []
     for key, addresses in missing:
         ts = s.tasks.get(key)
         if ts is None or ts.state != "memory":
             continue
         affected.append(ts)
+        if teller is not None:
+            lifecycle.remove_replica(ts, teller)
         for address in addresses:
             holder = s.workers.get(address)
             if holder is not None and holder in ts.who_has:

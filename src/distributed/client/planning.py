@@ -1,0 +1,200 @@
+"""What of a graph is needed, in which order it should run, and what users said about its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from distributed.client.future import packing
+from distributed.client.options import task_options
+from distributed.protocol.messages import Key, TaskOptions
+
+if TYPE_CHECKING:
+    from dask._task_spec import GraphNode
+
+#: Annotations that decide where and how a task runs; others are kept with it for whoever reads them.
+OPTIONS = ("workers", "resources", "retries", "priority", "allow_other_workers")
+
+
+def to_task_spec(dsk: Mapping[Key, Any]) -> dict[Key, GraphNode]:
+    """A graph in dask's current form. Raises ``ValueError`` where a task contains itself."""
+    from dask._task_spec import GraphNode, TaskRef, convert_legacy_graph
+
+    if type(dsk) is dict and all(isinstance(node, GraphNode) for node in dsk.values()):
+        return dsk
+    before, packing.as_task_ref = packing.as_task_ref, True
+    try:
+        graph: dict[Key, GraphNode] = convert_legacy_graph(dict(dsk))
+    except RecursionError:
+        raise ValueError("a task of the graph is nested too deeply, or contains itself") from None
+    finally:
+        packing.as_task_ref = before
+    if len(graph) < len(dsk):
+        for key in dsk:
+            if key not in graph and not isinstance(
+                dsk[key], TaskRef
+            ):  # a future stands for its own key, rightly
+                raise ValueError(f"the graph contains a cycle: {key!r} is defined as itself")
+    return graph
+
+
+class Plan:
+    """A graph made ready to be sent.
+
+    Attributes
+    ----------
+    order : list of keys
+        What is needed, in the order in which it should run.
+    ndependents : dict of key to int
+        How many of the needed tasks list a key among their dependencies.
+    external : list of keys
+        What they depend on and is not in the graph.
+    """
+
+    __slots__ = ("external", "ndependents", "order")
+
+    def __init__(self, graph: Mapping[Key, GraphNode], keys: list[Key]) -> None:
+        """Raises ``ValueError``, showing it, if the graph contains a cycle."""
+        from dask.order import order
+
+        needed: dict[Key, GraphNode] = {}
+        external: dict[Key, None] = {}
+        ndependents: dict[Key, int] = {}
+        dependencies: dict[Key, set[Key]] = {}
+        stack = list(keys)
+        while stack:
+            key = stack.pop()
+            if key in needed:
+                continue
+            node = needed[key] = graph[key]
+            deps = node.dependencies
+            inside = None
+            for dep in deps:
+                ndependents[dep] = ndependents.get(dep, 0) + 1
+                if dep not in graph:
+                    external[dep] = None
+                    if inside is None:
+                        inside = {dep for dep in deps if dep in graph}
+                elif dep not in needed:
+                    stack.append(dep)
+            dependencies[key] = inside if inside is not None else cast(Any, deps)
+        self.external = list(external)
+        self.ndependents = ndependents
+        if len(needed) == 1 and not any(dependencies.values()):
+            self.order = list(needed)
+            return
+        try:
+            priorities: dict[Any, int] = order(dict(needed), dependencies=cast(Any, dict(dependencies)))  # type: ignore
+        except RuntimeError:
+            raise ValueError(f"the graph contains a cycle: {_cycle(graph, keys)}") from None
+        # not sorted(): of a million keys that would be one step that lets no other thread in
+        places: list[list[Key]] = [[] for _ in needed]
+        for key, place in priorities.items():
+            places[min(place, len(places) - 1)].append(key)
+        self.order = _dependencies_first(places, dependencies)
+
+
+def _dependencies_first(places: list[list[Key]], dependencies: Mapping[Key, Collection[Key]]) -> list[Key]:
+    """These keys in this order, but nothing before what it depends on."""
+    ordered: list[Key] = []
+    seen: set[Key] = set()
+    for keys in places:
+        for first in keys:
+            stack = [first]
+            while stack:
+                key = stack[-1]
+                missing = [dep for dep in dependencies[key] if dep not in seen] if key not in seen else ()
+                if missing:
+                    stack += missing
+                else:
+                    stack.pop()
+                    if key not in seen:
+                        seen.add(key)
+                        ordered.append(key)
+    return ordered
+
+
+def _cycle(graph: Mapping[Key, GraphNode], keys: list[Key]) -> str:
+    """The first cycle found below these keys."""
+    done: set[Key] = set()
+    for root in keys:
+        stack: list[tuple[Key, Iterator[Key]]] = [(root, iter(graph[root].dependencies))]
+        path: dict[Key, None] = {root: None}
+        while stack:
+            key, deps = stack[-1]
+            for dep in deps:
+                if dep in path:
+                    nodes = list(path)
+                    return " -> ".join(map(repr, [*nodes[nodes.index(dep) :], dep]))
+                if dep not in done and dep in graph:
+                    path[dep] = None
+                    stack.append((dep, iter(graph[dep].dependencies)))
+                    break
+            else:
+                stack.pop()
+                done.add(key)
+                del path[key]
+    return "?"
+
+
+def annotations_of(dsk: Any) -> dict[str, dict[Key, Any]]:
+    """What was annotated, by annotation and key: ``{"priority": {key: 1}}``."""
+    if isinstance(dsk, Mapping):
+        found: dict[str, dict[Key, Any]] = {}
+        for layer in getattr(dsk, "layers", {}).values():
+            for name, value in (getattr(layer, "annotations", None) or {}).items():
+                mine = found.setdefault(name, {})
+                for key in layer:
+                    mine[key] = value(key) if callable(value) else value
+        return found
+    get = getattr(dsk, "__dask_annotations__", None)
+    return dict(get()) if get is not None else {}
+
+
+class Options:
+    """The options of every task of a graph: those of the call, of ``dask.annotate`` around it, and of the task's layer.
+
+    The nearer to the task the stronger: what a layer was annotated with overrides what the call said.
+    """
+
+    def __init__(self, said: dict[str, Any], by_key: dict[str, dict[Key, Any]]) -> None:
+        """``said``: the arguments of the call that were given. ``by_key``: see :func:`annotations_of`."""
+        from dask.base import get_annotations
+
+        around = get_annotations()
+        self._base = {**around, **{name: value for name, value in said.items() if value}}
+        self._by_key = by_key
+        self._made: dict[Any, TaskOptions] = {}
+        self._varies = bool(by_key) or any(callable(value) for value in self._base.values())
+        self._default = TaskOptions() if self._varies else _options(self._base)
+        self.of: Callable[[Key], TaskOptions] = self._of if self._varies else lambda key: self._default
+
+    def _of(self, key: Key) -> TaskOptions:
+        annotations = {name: value(key) if callable(value) else value for name, value in self._base.items()}
+        for name, values in self._by_key.items():
+            if key in values:
+                annotations[name] = values[key]
+        ident = tuple((name, repr(value)) for name, value in annotations.items())
+        made = self._made.get(ident)
+        if made is None:
+            made = self._made[ident] = _options(annotations)
+        return made
+
+
+def _options(annotations: dict[str, Any]) -> TaskOptions:
+    known = {name: annotations[name] for name in OPTIONS if annotations.get(name) is not None}
+    if known.get("allow_other_workers") and not known.get("workers"):
+        del known["allow_other_workers"]
+    options = task_options(**known)
+    rest = {name: value for name, value in annotations.items() if name not in ("actor", "actors")}
+    if annotations.get("actor") or annotations.get("actors"):
+        options = msgspec.structs.replace(options, actor=True)
+    if rest.keys() - OPTIONS:
+        blob = msgspec.msgpack.encode(rest, enc_hook=repr)
+        options = msgspec.structs.replace(options, annotations=blob)
+    return options
+
+
+__all__ = ["Options", "Plan", "annotations_of", "to_task_spec"]
