@@ -318,7 +318,7 @@ def test_nanny_plugins_also_for_later_nannies() -> None:
                 async with Nanny(scheduler.address, nthreads=1) as b:
                     assert b.mark == 1
                     await client.wait_for_workers(2)
-                    found = await client.run(os.environ.get, "OF_THE_PLUGIN")
+                    found = await client.run(lambda: os.environ.get("OF_THE_PLUGIN"))
                     assert list(found.values()) == ["5", "5"]
                     await client.unregister_worker_plugin("marks", nanny=True)
                     assert (a.mark, b.mark) == (None, None)

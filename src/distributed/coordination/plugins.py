@@ -97,7 +97,7 @@ class SchedulerPlugins:
 
     async def unregister_worker_plugin(self, name: str) -> dict[str, Any]:
         self.workers.unregister(name, "worker")
-        return await self._everywhere("plugin_remove", nanny=False, name=name)
+        return await self._everywhere("plugin_remove", nanny=False, name=name, missing_ok=True)
 
     async def register_nanny_plugin(
         self, plugin: Payload, name: str, idempotent: bool | None = None
@@ -108,7 +108,7 @@ class SchedulerPlugins:
 
     async def unregister_nanny_plugin(self, name: str) -> dict[str, Any]:
         self.nannies.unregister(name, "nanny")
-        return await self._everywhere("plugin_remove", nanny=True, name=name)
+        return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
 
     def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
         if self._directory is None:

@@ -91,8 +91,10 @@ class Operations(Server):
             await self.restart(reason=f"plugin {name}")
         return {"status": "OK", "name": name}
 
-    async def plugin_remove(self, name: str) -> dict[str, Any]:
+    async def plugin_remove(self, name: str, missing_ok: bool = False) -> dict[str, Any]:
         """Remove a plugin: its ``teardown(nanny=...)`` is called. ``KeyError`` when there is none of this name."""
+        if missing_ok and name not in self.plugins:
+            return {"status": "OK"}
         plugin = self.plugins.pop(name)
         if hasattr(plugin, "teardown"):
             await _call(plugin.teardown, nanny=self)

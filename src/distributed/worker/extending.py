@@ -48,7 +48,10 @@ class Extending(Operations):
         self._collect_hooks()
         return answer
 
-    async def plugin_remove(self, name: str) -> dict[str, Any]:
+    async def plugin_remove(self, name: str, missing_ok: bool = False) -> dict[str, Any]:
+        """As :meth:`Operations.plugin_remove`; with ``missing_ok`` it need not be there."""
+        if missing_ok and name not in self.plugins:
+            return {"status": "OK"}
         try:
             return await super().plugin_remove(name)
         finally:
