@@ -17,9 +17,11 @@ from distributed.comm.addressing import get_address_host
 from distributed.core import Connection, Status
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.protocol.messages import Key, Message
-from distributed.scheduler.control import Control
 from distributed.scheduler.data import DataOperations
 from distributed.scheduler.extending import Extending
+from distributed.scheduler.introspection import Introspection
+from distributed.scheduler.peers import Peers
+from distributed.scheduler.replicas import Replicas
 from distributed.scheduler.state import (
     ClientState,
     SchedulerState,
@@ -36,7 +38,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(DataOperations, Control, Extending):
+class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
     """The scheduler of a network.
 
     Parameters
@@ -119,6 +121,9 @@ class Scheduler(DataOperations, Control, Extending):
                 **self.query_handlers(),
                 **self.data_handlers(),
                 **self.control_handlers(),
+                **self.peer_handlers(),
+                **self.introspection_handlers(),
+                **self.replica_handlers(),
             }
         )
         self.idle_timeout = _seconds(idle_timeout, "distributed.scheduler.idle-timeout", 0.0)
@@ -304,7 +309,8 @@ class Scheduler(DataOperations, Control, Extending):
         """Seconds between two heartbeats of a worker: longer in large networks."""
         return min(5.0, max(0.5, len(self.state.workers) / 200))
 
-    def _tick(self) -> None:
+    def check_worker_ttl(self) -> None:
+        """Let time pass for the state machine, and remove workers that were silent for too long."""
         now = time.monotonic()
         state = self.state
         for address in state.tick(now):
@@ -315,6 +321,11 @@ class Scheduler(DataOperations, Control, Extending):
             if stream is not None:
                 stream.abort()
             self.note_workers_changed()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        state = self.state
+        self.check_worker_ttl()
         if state.outbox or state.notices:
             self.flush()
         if state.tasks or not self.idle_timeout:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from distributed.worker.server import Worker
-from distributed.worker.state import Execute, Gather, Instruction
+from distributed.worker.state import Execute, Instruction
 
 
 class BlockedExecute(Worker):
@@ -65,10 +65,10 @@ class BlockedGatherDep(Worker):
         super().__init__(*args, **kwargs)
         self.in_gather_dep, self.block_gather_dep = asyncio.Event(), asyncio.Event()
 
-    async def _gather(self, request: Gather) -> None:
+    async def gather_dep(self, *args: Any, **kwargs: Any) -> None:
         self.in_gather_dep.set()
         await self.block_gather_dep.wait()
-        await super()._gather(request)
+        await super().gather_dep(*args, **kwargs)
 
 
 class BlockedGetData(Worker):

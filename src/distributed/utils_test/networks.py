@@ -96,8 +96,8 @@ def gen_cluster(
     Parameters
     ----------
     nthreads : list of tuple, optional
-        Host and number of threads of each worker, and a dict of further parameters if need be. Default: two workers on
-        127.0.0.1 with 1 and 2 threads.
+        Host (empty: 127.0.0.1) and number of threads of each worker, and a dict of further parameters if need be.
+        Default: two workers with 1 and 2 threads.
     scheduler : str
         Host of the scheduler.
     timeout : float
@@ -193,7 +193,13 @@ async def network(
         workers = [
             worker_class(
                 s.address,
-                **{"nthreads": count, "name": name, "host": host, **keys, **(worker_kwargs or {})}
+                **{
+                    "nthreads": count,
+                    "name": name,
+                    "host": host or "127.0.0.1",
+                    **keys,
+                    **(worker_kwargs or {}),
+                }
                 | (more[0] if more else {}),
             )
             for name, (host, count, *more) in enumerate(nthreads)

@@ -7,11 +7,12 @@ import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from distributed.core import Connection, Server
 from distributed.exceptions import CommClosedError
-from distributed.protocol.messages import Message
+from distributed.protocol.messages import Key, Message
 from distributed.protocol.payload import nbytes
 from distributed.worker.data import DataStore, Packed
 from distributed.worker.executor import Executor
@@ -67,7 +68,8 @@ class WorkerBase(Server):
         elif isinstance(instruction, TakeBack):
             self.state.taken_back(instruction, self.executor.take_back(instruction.tasks))
         elif isinstance(instruction, Gather):
-            self.spawn(self._gather(instruction), name=f"gather from {instruction.worker}")
+            fetching = self.gather_dep(instruction.worker, instruction.keys, instruction.nbytes)
+            self.spawn(fetching, name=f"gather from {instruction.worker}")
         else:
             assert isinstance(instruction, Close)
             self.close_as_told(instruction.reason, nanny=instruction.nanny)
@@ -106,28 +108,33 @@ class WorkerBase(Server):
             state.tasks_rescheduled(outcomes.rescheduled)
         self.turn()
 
-    async def _gather(self, request: Gather) -> None:
-        """Ask a peer for results; tell the machine how it went."""
-        peer = request.worker
+    async def gather_dep(
+        self, worker: str, to_gather: Collection[Key], total_nbytes: int, *, stimulus_id: str = ""
+    ) -> None:
+        """Ask a peer for results that tasks here wait for; tell the machine how it went.
+
+        This is the step that the machine orders for each peer; a class may override it to look on or to interfere.
+        """
+        peer, keys = worker, list(to_gather)
         busy = False
         results: list[tuple[Any, Packed, int]] | None = None
         try:
             connection = await self.pool.connect(peer)
             answer = await connection.call(
                 "get_data",
-                timeout=GATHER_TIMEOUT + request.nbytes / GATHER_NBYTES_PER_SECOND,
-                keys=request.keys,
+                timeout=GATHER_TIMEOUT + total_nbytes / GATHER_NBYTES_PER_SECOND,
+                keys=keys,
                 who=self.address,
             )
             busy = answer["status"] == "busy"
             if not busy:
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
         except OSError as error:  # also TimeoutError, and all that a broken connection raises
-            logger.info("could not fetch %d results from %s: %s", len(request.keys), peer, error)
+            logger.info("could not fetch %d results from %s: %s", len(keys), peer, error)
         except asyncio.CancelledError:
             raise
         except Exception:
-            logger.exception("could not fetch %d results from %s", len(request.keys), peer)
+            logger.exception("could not fetch %d results from %s", len(keys), peer)
         now = time.monotonic()
         if results is not None:
             self.state.gathered(peer, results, now)

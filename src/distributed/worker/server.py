@@ -32,6 +32,7 @@ from distributed.worker.data import DataStore
 from distributed.worker.executor import Executor
 from distributed.worker.extending import Extending
 from distributed.worker.state import WorkerState
+from distributed.worker.surface import WorkerSurface
 
 #: Seconds between attempts to reach the scheduler: a tenth of the time since the first, within these, and jitter.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -64,7 +65,7 @@ class SchedulerCalls:
         return call
 
 
-class Worker(Extending):
+class Worker(Extending, WorkerSurface):
     """Runs tasks in threads, keeps their results, hands them to other workers and to clients.
 
     Parameters
@@ -165,7 +166,11 @@ class Worker(Extending):
             blocked_handlers=config.get("distributed.worker.blocked-handlers"), security=_security(security)
         )
         self.handlers.update(
-            {op: func for op, func in self.operations().items() if op not in self._blocked()}
+            {
+                op: func
+                for op, func in {**self.operations(), **self.surface_operations()}.items()
+                if op not in self._blocked()
+            }
         )
         self.init_extending()
         self.handlers.update(self.extensions.handlers())
@@ -405,7 +410,7 @@ class Worker(Extending):
             status=self.state.status,
             holding=self.state.holding(),
             running=self.state.running(),
-            **{name: func(self) for name, func in self.startup_information.items()},
+            **self.get_startup_information(),
         )
         if answer["status"] != "OK":
             await stream.close()
@@ -469,7 +474,9 @@ class Worker(Extending):
         if self.stream is None:
             return
         with contextlib.suppress(CommClosedError):
-            self.stream.send(WorkerHeartbeat(self.get_metrics()))
+            metrics = self.get_metrics()
+            self.note_metrics(metrics)
+            self.stream.send(WorkerHeartbeat(metrics))
         self._beat_handle = asyncio.get_running_loop().call_later(self._heartbeat_seconds, self._beat)
 
     def get_metrics(self) -> dict[str, Any]:

@@ -362,6 +362,16 @@ class WorkerState(Replicas):
             self._set_status(status)
             self.outbox.send(WorkerStatusChanged(status))
 
+    def set_resources(self, resources: dict[str, float]) -> None:
+        """The worker has these amounts from now on, beside those it has of others."""
+        self._begin("set-resources")
+        for name, amount in resources.items():
+            used = self.total_resources.get(name, 0.0) - self.available_resources.get(name, 0.0)
+            self.total_resources[name] = amount
+            self.available_resources[name] = amount - used
+        if self.status == "running":
+            self._start_ready()
+
     def _set_status(self, status: str) -> None:
         if status not in ("running", "paused", "closing_gracefully"):
             raise ValueError(
