@@ -68,9 +68,7 @@ class ClientDatasets:
             data = {**(args[0] if args else {}), **named}
         for each, value in data.items():
             payload, keys = pack_value(self.client, value)
-            await self.client._call(
-                "publish_put", name=each, payload=payload, keys=keys, override=override
-            )
+            await self.client._call("publish_put", name=each, payload=payload, keys=keys, override=override)
 
     async def unpublish(self, name: Any) -> None:
         await self.client._call("publish_delete", name=name)

@@ -37,7 +37,9 @@ class Lock(Semaphore):
     def _ident(self) -> Any:
         return ("lock", self.name)
 
-    def acquire(self, blocking: bool = True, timeout: Any = None) -> Any:
+    def acquire(  # type: ignore[override]  # as threading.Lock has it
+        self, blocking: bool = True, timeout: Any = None
+    ) -> Any:
         """Wait for the lock.
 
         Parameters

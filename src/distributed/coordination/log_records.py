@@ -93,7 +93,7 @@ class ClientLogs:
             logger.handle(record)
 
     async def of_scheduler(self, n: int | None) -> list[tuple[str, str]]:
-        return [tuple(entry) for entry in await self.client._call("get_logs", n=n)]  # type: ignore[misc]
+        return [tuple(entry) for entry in await self.client._call("get_logs", n=n)]
 
     async def of_workers(
         self, n: int | None, workers: list[str] | None, nanny: bool
@@ -102,8 +102,7 @@ class ClientLogs:
             "broadcast", op="get_logs", kwargs={"n": n}, workers=workers, nanny=nanny, on_error="return"
         )
         return {
-            address: [tuple(entry) for entry in answer.get("result") or ()]  # type: ignore[misc]
-            for address, answer in answers
+            address: [tuple(entry) for entry in answer.get("result") or ()] for address, answer in answers
         }
 
 

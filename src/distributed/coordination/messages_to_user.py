@@ -30,7 +30,9 @@ def print(
         ``file`` is something else: it would not be the same file elsewhere.
     """
     if file not in (None, sys.stdout, sys.stderr):
-        raise TypeError(f"file= must be sys.stdout or sys.stderr, not {file!r}: others exist only in this process")
+        raise TypeError(
+            f"file= must be sys.stdout or sys.stderr, not {file!r}: others exist only in this process"
+        )
     worker = _worker()
     if worker is not None:
         event = {

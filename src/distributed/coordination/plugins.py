@@ -143,14 +143,9 @@ class ClientPlugins:
         from distributed.diagnostics.plugin import NannyPlugin, SchedulerPlugin, WorkerPlugin
         from distributed.scheduler.extending import plugin_name
 
-        for kind, base in (
-            ("nanny", NannyPlugin),
-            ("scheduler", SchedulerPlugin),
-            ("worker", WorkerPlugin),
-        ):
-            if isinstance(plugin, base):
-                break
-        else:
+        kinds = {"nanny": NannyPlugin, "scheduler": SchedulerPlugin, "worker": WorkerPlugin}
+        kind = next((kind for kind, base in kinds.items() if isinstance(plugin, base)), None)
+        if kind is None:
             raise TypeError(
                 "a plugin is an object of a class made from SchedulerPlugin, WorkerPlugin or NannyPlugin, "
                 f"not {plugin!r}"
@@ -158,7 +153,10 @@ class ClientPlugins:
         if idempotent is None:
             idempotent = bool(getattr(plugin, "idempotent", False))
         answers = await self.client._call(
-            f"register_{kind}_plugin", plugin=pack(plugin), name=plugin_name(plugin, name), idempotent=idempotent
+            f"register_{kind}_plugin",
+            plugin=pack(plugin),
+            name=plugin_name(plugin, name),
+            idempotent=idempotent,
         )
         return None if kind == "scheduler" else _raise_first(answers)
 
@@ -189,5 +187,3 @@ def _raise_first(answers: dict[str, Any]) -> dict[str, Any]:
             error = unpack_error(answer.get("exception"), answer.get("traceback"), text)
             raise error if isinstance(error, Exception) else RemoteError(text)
     return {address: {"status": "OK"} for address in answers}
-
-

@@ -71,7 +71,9 @@ class SchedulerTopics:
         for name in [topic] if isinstance(topic, str) else topic:
             clients = self.log.append(name, when, msg)
             if clients:
-                encode([ClientEvent(EVENT, [name, [when, msg]])])  # it must not be a client's stream that fails
+                encode(
+                    [ClientEvent(EVENT, [name, [when, msg]])]
+                )  # it must not be a client's stream that fails
             for client in clients:
                 self.scheduler.tell_client(client, ClientEvent(EVENT, [name, [when, msg]]))
             self.scheduler.call_hooks("log_event", name, msg)

@@ -56,9 +56,7 @@ class SchedulerVariables:
         self.holder.release(before)
         self.parking.grant(granted)
 
-    async def variable_get(
-        self, name: Any, client: str, timeout: float | None = None
-    ) -> list[Any] | None:
+    async def variable_get(self, name: Any, client: str, timeout: float | None = None) -> list[Any] | None:
         """[payload, keys]; None after the timeout."""
         if name not in self.cells.values:
             ticket = self.parking.ticket()
@@ -112,7 +110,9 @@ class Variable(Handle):
         import asyncio
 
         payload, keys = pack_value(self.client, value)
-        await asyncio.wait_for(self._call("variable_set", name=self.name, payload=payload, keys=keys), timeout)
+        await asyncio.wait_for(
+            self._call("variable_set", name=self.name, payload=payload, keys=keys), timeout
+        )
 
     def get(self, timeout: Any = None, **kwargs: Any) -> Any:
         """The value; waits for the first one.

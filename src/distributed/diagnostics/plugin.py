@@ -1,7 +1,7 @@
 """Plugins: what users add to a scheduler, its workers and their nannies.
 
-A plugin is an object of a class made from :class:`SchedulerPlugin`, :class:`WorkerPlugin` or :class:`NannyPlugin`, given
-to :meth:`distributed.Client.register_plugin`. A hook that a class does not define is never called.
+A plugin is an object of a class made from :class:`SchedulerPlugin`, :class:`WorkerPlugin` or :class:`NannyPlugin`,
+given to :meth:`distributed.Client.register_plugin`. A hook that a class does not define is never called.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _does_nothing(hook: F) -> F:
 class SchedulerPlugin:
     """Runs in the scheduler's process.
 
-    Hooks are called at the end of the turn of the event loop in which something happened, so they see the scheduler as it
-    is by then. They run on its event loop: be quick. What one raises is logged and does no harm.
+    Hooks are called at the end of the turn of the event loop in which something happened, so they see the scheduler as
+    it is by then. They run on its event loop: be quick. What one raises is logged and does no harm.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ _HOMES = {
     "UploadFile": "upload",
 }
 
-__all__ = ["ForwardLoggingPlugin", "NannyPlugin", "SchedulerPlugin", "WorkerPlugin", *_HOMES]
+__all__ = ["NannyPlugin", "SchedulerPlugin", "WorkerPlugin", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

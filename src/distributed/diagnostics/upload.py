@@ -43,7 +43,9 @@ class UploadFile(WorkerPlugin):
     async def setup(self, worker: Any) -> None:
         answer = await worker.upload_file(filename=self.filename, data=self.data, load=self.load)
         if answer["nbytes"] != len(self.data):
-            raise OSError(f"only {answer['nbytes']} of {len(self.data)} bytes of {self.filename} were written")
+            raise OSError(
+                f"only {answer['nbytes']} of {len(self.data)} bytes of {self.filename} were written"
+            )
 
 
 class SchedulerUploadFile(SchedulerPlugin):

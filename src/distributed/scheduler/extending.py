@@ -20,7 +20,7 @@ from distributed.scheduler.base import SchedulerBase
 
 logger = logging.getLogger("distributed.scheduler")
 
-#: Methods of plugins that the scheduler calls; ``start`` and ``valid_workers_downscaling`` are called where they belong.
+#: Methods of plugins that the scheduler calls, besides ``start`` and ``valid_workers_downscaling``.
 HOOKS = (
     "transition",
     "update_graph",
