@@ -86,11 +86,11 @@ class LiveBoard(Board):
         from rich.live import Live
 
         super().__init__(places, on_broken, out)
+        hosts = list(dict.fromkeys(place.host for place in places))
+        self._colours = {host: _COLOURS[i % len(_COLOURS)] for i, host in enumerate(hosts)}
         self._console = Console(file=self.out, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._table)
         self._planned: asyncio.TimerHandle | None = None
-        hosts = list(dict.fromkeys(place.host for place in places))
-        self._colours = {host: _COLOURS[i % len(_COLOURS)] for i, host in enumerate(hosts)}
 
     def __enter__(self) -> Board:
         self._live.start()

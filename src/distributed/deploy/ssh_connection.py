@@ -69,7 +69,10 @@ class Connections:
         if host.port is not None:
             given["port"] = host.port
         try:
-            resolved = await asyncssh.SSHClientConnectionOptions.construct(host=host.name, **given)
+            resolved = await asyncssh.SSHClientConnectionOptions.construct(
+                host=host.name,
+                **{"config": (), **given},  # (): ~/.ssh/config, as `connect` has it
+            )
         except (ValueError, OSError, asyncssh.Error) as error:
             raise SSHError(f"SSH settings: {error}") from None
         async with self._all, self._gates[resolved.tunnel or (resolved.host, resolved.port)]:
