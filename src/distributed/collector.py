@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import threading
+from types import TracebackType
 
-#: Allocations between two collections of the youngest generation, and how many of those for the older ones.
-THRESHOLDS = (100_000, 50, 100)
+#: Allocations between two collections of the youngest generation, and how many of those for the older ones. The
+#: second bounds how long the loop is held: a collection of the middle generation looks at what these two say together.
+THRESHOLDS = (50_000, 8, 200)
+#: The same while a graph is made ready in a user's process: what is made then is no garbage.
+BUILDING = (25_000, 4, 1_000_000)
 
 
 def tune_garbage_collector() -> None:
@@ -18,3 +23,31 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+
+
+class building_much:
+    """While inside, in any thread, the collector does not walk old objects over and over because many are made.
+
+    Making a graph of a million tasks it would take most of the time, and stop all threads for seconds.
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _before = gc.get_threshold()
+
+    def __enter__(self) -> None:
+        cls = building_much
+        with cls._lock:
+            cls._inside += 1
+            if cls._inside == 1:
+                cls._before = gc.get_threshold()
+                gc.set_threshold(*BUILDING)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        cls = building_much
+        with cls._lock:
+            cls._inside -= 1
+            if not cls._inside and gc.get_threshold() == BUILDING:
+                gc.set_threshold(*cls._before)

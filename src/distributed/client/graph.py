@@ -13,6 +13,7 @@ from distributed.client.options import check_key, task_options
 from distributed.client.planning import OPTIONS, Options, Plan, annotations_of, to_task_spec
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.records import ClientTask
+from distributed.collector import building_much
 from distributed.protocol.messages import Key
 
 if TYPE_CHECKING:
@@ -77,19 +78,21 @@ class GraphMixin:
             return packed
         return self.gather(packed, direct=direct, asynchronous=asynchronous)  # type: ignore[attr-defined]
 
-    def _graph_to_futures(
-        self, dsk: Any, keys: list[Key], said: dict[str, Any], *, annotations: Any = None
-    ) -> dict[Key, Future]:
+    def _graph_to_futures(self, dsk: Any, keys: list[Key], said: dict[str, Any]) -> dict[Key, Future]:
         """Submit a graph, piece by piece; a future for each of ``keys``. ``said``: options of the call."""
+        with building_much():
+            return self._submit(dsk, keys, said)
+
+    def _submit(self, dsk: Any, keys: list[Key], said: dict[str, Any]) -> dict[Key, Future]:
         self._session.check_open()
-        by_key = annotations_of(dsk if annotations is None else annotations)
+        by_key = annotations_of(dsk)
         if not isinstance(dsk, Mapping):
             if not hasattr(dsk, "__dask_graph__"):
                 raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
             dsk = dsk.__dask_graph__()
         task_options(**{name: value for name, value in said.items() if name in OPTIONS})
         options = Options(said, by_key)
-        graph = to_task_spec(dsk)
+        graph = dict(to_task_spec(dsk))
         futures: dict[Key, Future] = {}
         wanted: dict[Key, None] = {}
         for key in keys:
@@ -101,6 +104,7 @@ class GraphMixin:
                 raise KeyError(f"the graph has no key {key!r}")
             futures[key] = held
         if wanted:
+            del dsk
             plan = Plan(graph, list(wanted))
             self._check_external(plan.external)
             self._submit_graph(graph, plan, wanted, options, futures)
@@ -120,7 +124,7 @@ class GraphMixin:
 
     def _submit_graph(
         self,
-        graph: Mapping[Key, GraphNode],
+        graph: dict[Key, GraphNode],
         plan: Plan,
         wanted: Mapping[Key, None],
         options: Options,
@@ -128,15 +132,15 @@ class GraphMixin:
     ) -> None:
         from dask.utils import key_split
 
-        nodes = [graph[key] for key in plan.order]
-        lowering = Lowering(nodes, self)
+        lowering = Lowering((graph[key] for key in plan.order), self)
         names: dict[Any, str] = {}
         ndependents = plan.ndependents
         piece = GraphPiece(next(_graph_ids), self._session.state.nconnections)
         session = self._session
         posted = False
         try:
-            for key, node in zip(plan.order, nodes, strict=True):
+            for key in plan.order:
+                node = graph.pop(key)  # freed one by one: a million nodes at once would stop all threads
                 check_key(key)
                 function, payload, deps = lowering.lower(key, node)
                 if len(deps) != len(node.dependencies):  # futures inside of its arguments
@@ -213,8 +217,9 @@ class GraphMixin:
         chosen = [one for one in given if is_dask_collection(one)]
         results: list[Any] = list(given)
         if chosen:
-            expr: Any = FinalizeCompute(collections_to_expr(chosen, optimize_graph))  # type: ignore[no-untyped-call]
-            expr = expr.optimize()
+            with building_much():
+                expr: Any = FinalizeCompute(collections_to_expr(chosen, optimize_graph))  # type: ignore[no-untyped-call]
+                expr = expr.optimize()
             nested = expr.__dask_keys__()
             parts = [list(_flatten(part)) for part in nested]
             if len(parts) != len(chosen):  # one list for all: as many keys
@@ -252,7 +257,8 @@ class GraphMixin:
         for collection in given:
             if not is_dask_collection(collection):
                 raise TypeError(f"persist takes dask collections, not {collection!r}")
-        expr: Any = collections_to_expr(given, optimize_graph).optimize()
+        with building_much():
+            expr: Any = collections_to_expr(given, optimize_graph).optimize()
         parts = [list(_flatten(part)) for part in expr.__dask_keys__()]
         said = _said(workers, allow_other_workers, resources, retries, priority, actors)
         futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)

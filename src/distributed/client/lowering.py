@@ -17,27 +17,24 @@ from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, NestedContai
 from distributed.client.future import Future, packing
 from distributed.client.packing import Packer, frozen, functions
 from distributed.client.state.records import Function
-from distributed.client.subgraph import Subgraph, call, execute_graph_node
+from distributed.client.subgraph import Inner, Subgraph, call, execute_graph_node
 from distributed.protocol import refs
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import OUT_OF_BAND_NBYTES, Payload, Serialized, pack
 from distributed.protocol.refs import Ref
 
 try:
-    from dask._task_spec import _execute_subgraph
+    from dask._task_spec import _execute_subgraph, _identity_cast
 except ImportError:  # another version of dask: such nodes are calls like others
-    _execute_subgraph = None  # type: ignore[assignment]
+    _execute_subgraph = _identity_cast = None  # type: ignore[assignment]
 
 #: Other callables than functions and classes travel on their own if they are used at least so often.
 SHARED = 2
 
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None), complex, slice})
 _NAMED = frozenset({FunctionType, BuiltinFunctionType, type})
+_BUILTINS = frozenset({list, tuple, set, frozenset})
 _CONTAINERS: dict[type, Any] = {List: list, Tuple: tuple, Set: set}
-
-
-class _Nested(Exception):
-    """An argument is a call itself."""
 
 
 def itself(value: Any) -> Any:
@@ -84,11 +81,8 @@ class Lowering:
                     function = self._function(func)
                     if function is self._shared(call):
                         args = (func, *args)
-                try:
-                    plain = tuple([a if type(a) in _LEAVES else _plain(a) for a in args])
-                    kwargs = {k: _plain(v) for k, v in node.kwargs.items()} if node.kwargs else {}
-                except _Nested:
-                    return self._whole(node)
+                plain = tuple([a if type(a) in _LEAVES else _plain(a) for a in args])
+                kwargs = {k: _plain(v) for k, v in node.kwargs.items()} if node.kwargs else {}
                 return self._packed(function, plain, kwargs, node)
             if type(node) is Alias:
                 return self._packed(self._shared(itself), (Ref(node.target),), {}, node)
@@ -122,7 +116,7 @@ class Lowering:
         return function, payload, tuple(dict.fromkeys((*deps, *more)))
 
     def _whole(self, node: GraphNode) -> tuple[Function, Payload, tuple[Key, ...]]:
-        """A node with calls inside its arguments travels as it is."""
+        """A node of a kind of its own travels as it is."""
         deps = tuple(node.dependencies)
         before, packing.as_task_ref = packing.as_task_ref, True
         try:
@@ -161,7 +155,7 @@ def nbytes_of(payload: Payload) -> int:
 
 
 def _plain(arg: Any) -> Any:
-    """An argument with references in place of nodes. Raises :class:`_Nested` for a call."""
+    """An argument with references in place of nodes."""
     kind = type(arg)
     if kind in _LEAVES:
         return arg
@@ -179,7 +173,14 @@ def _plain(arg: Any) -> Any:
             if kind is Dict:
                 flat = arg.args
                 return {_plain(flat[i]): _plain(flat[i + 1]) for i in range(0, len(flat), 2)}
-        raise _Nested
+        if kind is Task:
+            if arg.func is _identity_cast and arg.kwargs.get("typ") in _BUILTINS and len(arg.kwargs) == 1:
+                return arg.kwargs["typ"]([a if type(a) in _LEAVES else _plain(a) for a in arg.args])
+            return Inner(
+                arg.func, tuple([_plain(a) for a in arg.args]), {k: _plain(v) for k, v in arg.kwargs.items()}
+            )
+        deps = arg.dependencies
+        return Inner(execute_graph_node, (arg, {dep: Ref(dep) for dep in deps}), {})
     if isinstance(arg, TaskRef):
         return Ref(arg.key)
     return arg

@@ -18,6 +18,24 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
+class Inner:
+    """A call among the arguments of another: unpickling it gives its result."""
+
+    __slots__ = ("args", "func", "kwargs")
+
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _evaluate, (self.func, self.args, self.kwargs)
+
+
+def _evaluate(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
 class Subgraph:
     """A fused piece of a graph: a function of what it takes from outside.
 
@@ -87,4 +105,4 @@ class Subgraph:
         return steps[::-1]
 
 
-__all__ = ["Subgraph", "call", "execute_graph_node"]
+__all__ = ["Inner", "Subgraph", "call", "execute_graph_node"]
