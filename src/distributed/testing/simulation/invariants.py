@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distributed.scheduler.state import SchedulerState
-from distributed.testing.simulation.workloads import RAISED
+from distributed.testing.simulation.workloads import RAISED, Task
 
 if TYPE_CHECKING:
     from distributed.testing.simulation.parties import Client
     from distributed.testing.simulation.world import World
+
+
+NONE = Task("")
 
 
 class SimulationError(AssertionError):
@@ -66,15 +69,47 @@ def check_future(world: World, client: Client, key: str) -> None:
         justified = text == RAISED and expected is None
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3
+        justified |= text.startswith("LostDataError") and crashes + world.naccidents.get("retire", 0) > 0
         if not justified:
             raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)
     elif task.status == "cancelled":
-        if not world.cancelled.intersection(world.graph.order(key)):
+        if not world.cancelled.intersection(
+            (key, *world.graph.order(key), *world.graph.tasks.get(key, NONE).deps)
+        ):
             raise SimulationError(
                 world, f"{key} is cancelled for {client.name}, and nobody did: {task.reason}", key
             )
     else:
         raise SimulationError(world, f"{key} is {task.status} for {client.name}", key)
+
+
+def disagreement(world: World) -> tuple[str, ...] | None:
+    """What scheduler and workers, or scheduler and clients, do not see alike: in words, then the keys."""
+    assert world.scheduler is not None
+    s = world.scheduler.machine
+    for worker in world.workers.values():
+        ws = s.workers.get(worker.address)
+        if ws is None:
+            return (f"{worker.address} is not registered",)
+        believed = {str(ts.key) for ts in ws.has_what}
+        believed |= {str(key) for key, found in s.unclaimed.items() if ws in found.held}
+        held = {str(key) for key in worker.machine.data}
+        if believed != held:
+            return (f"{worker.address} holds other data than the scheduler believes", *(believed ^ held))
+        given = {str(ts.key) for ts in ws.processing}
+        runs = {str(ts.key) for ts in (*worker.claims.values(), *worker.running.values())}
+        if given != runs:
+            return (f"{worker.address} runs other tasks than the scheduler believes", *(given ^ runs))
+        if ws.status != worker.machine.status:
+            return (f"{worker.address} is {worker.machine.status}, not {ws.status}",)
+    for client in world.clients.values():
+        cs = s.clients[client.name]
+        wanted = {str(ts.key) for ts in cs.wants_what} - {str(ts.key) for ts in cs.unconfirmed}
+        alive = {key for key in client.futures if client.machine.tasks[key].status in ("pending", "finished")}
+        if not alive <= wanted <= set(client.futures):
+            differ = (alive - wanted) | (wanted - set(client.futures))
+            return (f"{client.name} wants other results than the scheduler believes", *differ)
+    return None
 
 
 def fetched(world: World, key: str) -> Any:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.state import ClientState, ClientTask
-from distributed.protocol.messages import ClientHeartbeat, CloseClient, CloseWorker
-from distributed.scheduler.state import SchedulerState, Settings
+from distributed.protocol.messages import (
+    ClientEvent,
+    ClientHeartbeat,
+    CloseClient,
+    CloseWorker,
+    TasksInMemory,
+)
+from distributed.scheduler.state import SchedulerState, Settings, WorkerState
 from distributed.testing.simulation.network import End, Wire
 
 if TYPE_CHECKING:
@@ -16,6 +23,22 @@ TICK = 0.1
 HEARTBEAT = 5.0
 
 
+@dataclass(frozen=True)
+class Scatter:
+    """The call by which a client hands data over, and its answer."""
+
+    key: str
+    value: int
+    worker: str = ""
+    status: str = "asked"
+
+    def done(self, worker: str) -> Scatter:
+        return Scatter(self.key, self.value, worker, "OK")
+
+    def failed(self) -> Scatter:
+        return Scatter(self.key, self.value, "", "failed")
+
+
 class Scheduler:
     """One run of the scheduler, until it is killed."""
 
@@ -23,10 +46,13 @@ class Scheduler:
         self.world = world
         self.network = world.network
         self.alive = True
+        world.serial += 1
+        self.id = world.serial
         seed = self.network.random.randrange(1 << 30)
         self.machine = SchedulerState(settings, seed=seed, first_seq=self.network.random.randrange(1 << 31))
         self.ends: dict[str, End] = {}
         self.wires: list[Wire] = []
+        self.announced: list[str] = []
         self.network.after(TICK, self.tick)
 
     def accept(self, peer: str) -> End:
@@ -42,9 +68,11 @@ class Scheduler:
         if not self.alive:
             return
         now = self.network.now
-        if isinstance(hello, str):
-            peer = hello
+        if "client" in hello:
+            peer = hello["client"]
             self.machine.add_client(peer, now)
+            if hello["scheduler"] not in (None, self.id):
+                self.machine.expect_workers(hello["workers"], now)
             end.receive = lambda messages: self.from_client(peer, end, messages)
             end.closed = lambda: self.client_closed(peer, end)
         else:
@@ -59,14 +87,54 @@ class Scheduler:
             end.receive = lambda messages: self.from_worker(peer, end, messages)
             end.closed = lambda: self.worker_closed(peer, end)
         self.ends[peer] = end
-        end.send(["OK"])
+        end.send([{"status": "OK", "scheduler": self.id, "workers": list(self.machine.workers)}])
         self.flush()
 
     def from_client(self, client: str, end: End, messages: list[Any]) -> None:
         if self.alive and self.ends.get(client) is end:
+            if isinstance(messages[0], Scatter):
+                self.scatter(client, end, messages[0])
+                return
             for message in messages:
                 self.machine.handle_client(client, message, self.network.now)
             self.flush()
+
+    def scatter(self, client: str, end: End, call: Scatter) -> None:
+        """The operation: hand the data to a worker, then note that it is there, then answer."""
+        if not self.alive:
+            return
+        able = [ws.address for ws in self.machine.workers.values() if ws.status == "running"]
+        if not able:
+            end.send([call.failed()])
+            return
+        address = self.network.random.choice(able)
+        self.network.note("world", f"{call} goes to {address}")
+        target = self.machine.workers[address]
+        process = self.world.workers.get(address)
+
+        def arrives() -> None:
+            """The connection ends with either process."""
+            here = self.alive and process is not None and process.alive
+            if here and process is not None:
+                process.machine.scattered([(call.key, call.value, 28, "int")])
+                process.turn()
+            self.network.after(
+                self.network.delay(), self.scattered, client, end, call, target if here else None
+            )
+
+        self.network.after(self.network.delay(), arrives)
+
+    def scattered(self, client: str, end: End, call: Scatter, target: WorkerState | None) -> None:
+        """The worker's answer."""
+        if not self.alive:
+            return
+        if target is None or self.machine.workers.get(target.address) is not target:
+            end.send([call.failed()])
+            return
+        owner = client if self.ends.get(client) is end else None
+        self.machine.add_data(target.address, owner, [(call.key, 28, "int")], self.network.now)
+        self.flush()
+        end.send([call.done(target.address)])
 
     def from_worker(self, worker: str, end: End, messages: list[Any]) -> None:
         if self.alive and self.ends.get(worker) is end:
@@ -86,7 +154,18 @@ class Scheduler:
             self.machine.remove_worker(worker, self.network.now, reason="connection lost")
             self.flush()
 
+    def announce_workers(self) -> None:
+        """Clients are told which workers came and went: after a restart they name them."""
+        workers = list(self.machine.workers)
+        joined = [address for address in workers if address not in self.announced]
+        left = [address for address in self.announced if address not in workers]
+        self.announced = workers
+        if joined or left:
+            for client in self.machine.clients:
+                self.machine.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
+
     def flush(self) -> None:
+        self.announce_workers()
         self.machine.validate()
         for peer, messages in self.machine.drain(self.network.now):
             end = self.ends.get(peer)
@@ -120,6 +199,9 @@ class Client:
         self.name = name
         self.machine = ClientState()
         self.futures: dict[str, ClientTask] = {}
+        self.scattering: dict[str, Scatter] = {}
+        self.scheduler: int | None = None
+        self.workers: dict[str, None] = {}
         self.end: End | None = None
         self.registered = False
         self.closed = False
@@ -135,22 +217,36 @@ class Client:
         end = self.end = self.world.scheduler.accept(self.name)
         end.receive = lambda messages: self.on_messages(end, messages)
         end.closed = lambda: self.on_closed(end)
-        end.send([self.name])
+        end.send([{"client": self.name, "scheduler": self.scheduler, "workers": list(self.workers)}])
 
     def on_messages(self, end: End, messages: list[Any]) -> None:
         if end is not self.end or self.closed:
             return
-        if messages[0] == "OK":
+        if isinstance(messages[0], dict):
             self.registered = True
+            if self.scheduler != messages[0]["scheduler"]:  # the workers of the last one are on their way
+                self.scheduler = messages[0]["scheduler"]
+                self.workers.update(dict.fromkeys(messages[0]["workers"]))
+            else:
+                self.workers = dict.fromkeys(messages[0]["workers"])
             self.machine.reconnected()
+        elif isinstance(messages[0], Scatter):
+            self.on_scattered(messages[0])
         else:
             for message in messages:
                 self.machine.handle_message(message)
+            for event in self.machine.topics:
+                self.workers.update(dict.fromkeys(event.data["joined"]))
+                for address in event.data["left"]:
+                    self.workers.pop(address, None)
+            self.machine.topics.clear()
         self.turn()
 
     def on_closed(self, end: End) -> None:
         if end is self.end and not self.closed:
             self.registered = False
+            for call in list(self.scattering.values()):
+                self.on_scattered(call.failed())
             self.network.after(self.network.random.uniform(0, 0.5), self.connect)
 
     def heartbeat(self) -> None:
@@ -181,6 +277,29 @@ class Client:
             self.machine.handle_submit([task], wanted)
         self.turn()
 
+    def scatter(self, key: str) -> None:
+        """Hand data over; with the answer a task on it is submitted."""
+        if self.end is None or not self.registered:
+            return
+        task = ClientTask(key)
+        self.futures[key] = task
+        self.machine.handle_scatter([task])
+        self.turn()
+        call = self.scattering[key] = Scatter(key, self.world.graph.data[key])
+        self.end.send([call])
+
+    def on_scattered(self, answer: Scatter) -> None:
+        if self.scattering.pop(answer.key, None) is None:
+            return
+        if answer.status == "OK":
+            self.machine.handle_message(TasksInMemory([answer.key], [None], ["int"], [answer.worker]))
+            if answer.key in self.futures:
+                self.submit([self.world.graph.users[answer.key]])
+        else:
+            self.world.cancelled.add(answer.key)
+            self.machine.handle_cancel([answer.key], False, "scatter failed")
+        self.turn()
+
     def release(self, keys: list[str]) -> None:
         self.machine.handle_release([self.futures.pop(key) for key in keys])
         self.turn()
@@ -204,4 +323,4 @@ class Client:
         self.closed = True
 
 
-__all__ = ["Client", "Scheduler"]
+__all__ = ["Client", "Scatter", "Scheduler"]

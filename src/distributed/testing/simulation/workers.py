@@ -36,6 +36,8 @@ class Worker:
         self.nthreads = nthreads
         self.machine = WorkerState(address, resources=resources)
         self.alive = True
+        world.serial += 1
+        self.id = f"process-{world.serial}"
         self.end: End | None = None
         self.registered = False
         self.claims: dict[int, TaskState] = {}
@@ -67,7 +69,7 @@ class Worker:
                     "address": self.address,
                     "nthreads": self.nthreads,
                     "resources": dict(self.machine.total_resources),
-                    "server_id": str(id(self)),
+                    "server_id": self.id,
                     "holding": [tuple(entry) for entry in self.machine.holding()],
                     "running": [tuple(entry) for entry in self.machine.running()],
                     "status": self.machine.status,
@@ -78,7 +80,7 @@ class Worker:
     def on_messages(self, end: End, messages: list[Any]) -> None:
         if not self.alive or end is not self.end:
             return
-        if messages[0] == "OK":
+        if isinstance(messages[0], dict):
             self.registered = True
         else:
             for message in messages:

@@ -34,10 +34,18 @@ class Graph:
         self.tasks: dict[str, Task] = {}
         self.attempts: dict[str, int] = {}
         self.data: dict[str, int] = {}
+        self.users: dict[str, str] = {}
 
     def add(self, task: Task) -> Task:
         self.tasks[task.key] = task
         return task
+
+    def add_data(self, random: Random) -> str:
+        """A piece of data to scatter, and a task that uses it."""
+        key = f"data-{len(self.data)}"
+        self.data[key] = random.randrange(1 << 30)
+        self.users[key] = self.add(Task(f"use-{key}", (key,), some_seconds(random))).key
+        return key
 
     def value(self, key: str, values: dict[str, int]) -> int:
         """The result of a task from those of its dependencies; the order of the dependencies matters."""
@@ -59,7 +67,7 @@ class Graph:
     def order(self, *keys: str) -> list[str]:
         """These tasks and all they stand on, dependencies first."""
         done: dict[str, None] = {}
-        stack = list(keys)
+        stack = [key for key in keys if key in self.tasks]
         while stack:
             key = stack[-1]
             left = [dep for dep in self.tasks[key].deps if dep not in done and dep in self.tasks]

@@ -154,6 +154,7 @@ class World:
         if not self.all_ended():
             self.run_until(self.all_ended, 300)
         invariants.check_values(self)
+        self.run_until(lambda: invariants.disagreement(self) is None, 60, "agreed")
 
     def keep_workers(self) -> None:
         """Those that tasks name and that have resources are there, even when one that was retired leaves now."""
@@ -172,6 +173,7 @@ class World:
         machine = self.scheduler.machine if self.scheduler is not None else None
         return (
             machine is not None
+            and not machine.incomplete()
             and all(client.registered for client in self.clients.values())
             and not any(
                 task.status == "pending"
@@ -184,7 +186,7 @@ class World:
         end = self.network.now + seconds
         self.run_until(lambda: self.network.now >= end, seconds + 10)
 
-    def run_until(self, condition: Callable[[], bool], seconds: float) -> None:
+    def run_until(self, condition: Callable[[], bool], seconds: float, what: str = "ended") -> None:
         """Let events happen; hanging, or talking without end, is an error."""
         network = self.network
         deadline = network.now + seconds
@@ -192,8 +194,9 @@ class World:
         while not condition():
             network.step()
             if network.now > deadline:
+                text, *keys = (what == "agreed" and invariants.disagreement(self)) or ("", *self.pending())
                 raise invariants.SimulationError(
-                    self, f"not ended after {seconds} simulated seconds", *self.pending()
+                    self, f"not {what} after {seconds} simulated seconds {text}", *keys
                 )
             if network.nmessages > most:
                 raise invariants.SimulationError(
@@ -221,10 +224,14 @@ class World:
         if client is None:
             return
         what = self.random.random()
-        keys = list(client.futures)
+        keys = [key for key in client.futures if key not in client.scattering]
         some = self.random.sample(keys, self.random.randint(1, len(keys))) if keys else []
         if what < 0.5 or not some:
             self.user_submits(client)
+        elif what < 0.6:
+            key = self.graph.add_data(self.random)
+            self.network.note(client.name, f"scatters {key}")
+            client.scatter(key)
         elif what < 0.7:
             self.network.note(client.name, f"releases {some}")
             client.release(some)
