@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from distributed.loops import sync
 
 _HOMES = {
+    "Actor": "actor",
+    "ActorFuture": "actor",
+    "BaseActorFuture": "actor",
     "CondaInstall": "diagnostics.plugin",
     "Environ": "diagnostics.plugin",
     "Event": "event",
@@ -72,6 +75,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Actor",
+    "ActorFuture",
+    "BaseActorFuture",
     "CondaInstall",
     "Environ",
     "Event",

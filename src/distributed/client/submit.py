@@ -12,6 +12,7 @@ from distributed.client.future import Future, make_future
 from distributed.client.options import check_key, task_options
 from distributed.client.packing import Packer, functions, name_of
 from distributed.client.state.records import Call, ClientTask
+from distributed.core.extensions import Extensions
 from distributed.protocol import refs
 from distributed.protocol.messages import Key, TaskOptions
 from distributed.protocol.payload import OUT_OF_BAND_NBYTES, pack
@@ -30,6 +31,7 @@ class SubmitMixin:
     """The part of ``Client`` that makes tasks."""
 
     _session: Session
+    extensions: Extensions
     _calls: dict[Any, Call]
 
     def submit(
@@ -90,6 +92,8 @@ class SubmitMixin:
             raise TypeError(f"submit needs a function to call, not {func!r}")
         session = self._session
         session.check_open()
+        if actor or actors:
+            func = self.extensions["actors"].factory(func)
         function = functions.get(func)
         options = task_options(
             workers=workers,
@@ -160,6 +164,8 @@ class SubmitMixin:
         session.check_open()
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"batch_size= must be a positive number of tasks, not {batch_size!r}")
+        if actor or actors:
+            func = self.extensions["actors"].factory(func)
         function = functions.get(func)
         options = task_options(
             workers=workers,

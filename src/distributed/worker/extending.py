@@ -57,6 +57,12 @@ class Extending(Operations):
         finally:
             self._collect_hooks()
 
+    async def teardown_plugins(self) -> None:
+        await super().teardown_plugins()
+        for extension in self.extensions.loaded():
+            if hasattr(extension, "close"):
+                extension.close()
+
     def _collect_hooks(self) -> None:
         methods = [getattr(plugin, "transition", None) for plugin in self.plugins.values()]
         self._transition_hooks = [m for m in methods if m is not None and not is_default(m)]

@@ -38,6 +38,14 @@ def never_came(ts: TaskState) -> TaskError:
     )
 
 
+def lost_actor(ts: TaskState) -> TaskError:
+    """The worker that an actor lived on is gone."""
+    return task_error(
+        LostDataError(f"the worker that held the actor {ts.key!r} was lost, and with it the actor's state"),
+        ts.key,
+    )
+
+
 def lost_data(ts: TaskState) -> TaskError:
     """The last copy of data that cannot be computed again is gone."""
     return task_error(

@@ -134,9 +134,19 @@ def lost(s: Index, tasks: Iterable[TaskState]) -> None:
                 _leave(s, dependent)
                 s.set_state(dependent, "waiting")
                 dependent.nwaiting = 1
+    for ts in gone:
+        if ts.spec is not None and ts.spec.options.actor and ts.needed:
+            _lost_actor(s, ts)
     activate(s, gone)
     for ts in gone:
         release(s, ts)
+
+
+def _lost_actor(s: Index, ts: TaskState) -> None:
+    """An actor's state is gone with its worker: a new one in its place would be another one."""
+    for dep in ts.dependencies:
+        dep.nwaiters += 1
+    to_erred(s, ts, errors.lost_actor(ts))
 
 
 def back_to_runnable(s: Index, ts: TaskState) -> None:

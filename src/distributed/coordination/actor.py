@@ -1,0 +1,408 @@
+"""Actors: objects that live on one worker and keep state; everybody else holds proxies.
+
+``client.submit(Class, actor=True)`` makes the object on a worker; the result is an :class:`Actor`. On that worker the
+:class:`Actor` holds the object itself, and lives as long as the task's result does. Pickled, it becomes a proxy that
+knows only where the object is. Calls are answered one at a time by one thread of that worker, coroutine methods on its
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from concurrent.futures import Future as ConcurrentFuture
+from typing import Any, Generic, TypeVar
+
+from distributed.client import get_client
+from distributed.client.future import Future
+from distributed.loops import as_loop, seconds
+from distributed.protocol.errors import pack_error, unpack_error
+from distributed.protocol.payload import pack, unpack
+from distributed.threadstate import thread_state
+from distributed.worker.context import get_current_task, get_worker
+from distributed.worker.executor import Slot, current_slot
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------- results of calls
+
+
+class BaseActorFuture(ABC, Generic[T]):
+    """The result of a call of an actor's method."""
+
+    @abstractmethod
+    def result(self, timeout: Any = None) -> T:
+        """Wait for it and return it, or raise what the method raised."""
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether it is there."""
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, Any, T]: ...
+
+
+class ActorFuture(BaseActorFuture[T]):
+    """The result of a call of an actor's method, to come.
+
+    Wait for it with :meth:`result`, or ``await`` it.
+
+    Parameters
+    ----------
+    io_loop : Loop
+        The event loop on which the answer arrives.
+    """
+
+    def __init__(self, io_loop: Any) -> None:
+        self._loop = as_loop(io_loop).asyncio_loop
+        self._outcome: ConcurrentFuture[T] = ConcurrentFuture()
+
+    def done(self) -> bool:
+        return self._outcome.done()
+
+    def result(self, timeout: Any = None) -> T:
+        """Wait for it and return it, or raise what the method raised.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Seconds, or a text such as "5s"; then TimeoutError is raised.
+        """
+        if asyncio._get_running_loop() is self._loop and not self.done():
+            raise RuntimeError("this would block the event loop that brings the result: await the future instead")
+        return self._outcome.result(seconds(timeout))
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return asyncio.wrap_future(self._outcome).__await__()
+
+    def __repr__(self) -> str:
+        return f"<ActorFuture: {'done' if self.done() else 'pending'}>"
+
+    def _set_result(self, value: T) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(value)
+
+    def _set_exception(self, error: BaseException) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+
+
+class EagerActorFuture(BaseActorFuture[T]):
+    """The result of a call that an actor made of itself: it is there already."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: Any = None) -> T:
+        return self._value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._value
+        yield
+
+    def __repr__(self) -> str:
+        return "<EagerActorFuture: done>"
+
+
+# ---------------------------------------------------------------- proxies
+
+
+class Actor:
+    """A proxy of an object that lives on a worker.
+
+    Calls of its methods return an :class:`ActorFuture`; other attributes are fetched when they are read. A client's
+    proxy keeps the object alive.
+
+    Parameters
+    ----------
+    cls : type
+        The object's class.
+    address : str
+        Of the worker.
+    key : str
+        Of the task that made it.
+    worker : Worker, optional
+        Known to users of the field; found out.
+
+    Examples
+    --------
+    >>> counter = client.submit(Counter, actor=True).result()  # doctest: +SKIP
+    >>> counter.increment().result()  # doctest: +SKIP
+    1
+    >>> counter.n  # doctest: +SKIP
+    1
+    """
+
+    def __init__(self, cls: type, address: str, key: Any, worker: Any = None) -> None:
+        self._cls = cls
+        self._address = address
+        self._key = key
+        self._instance: Any = None
+        self._host: Any = None
+        self._client: Any = None
+        self._future: Any = None
+        if worker is None and thread_state.slot is None and current_slot.get() is None:
+            with contextlib.suppress(ValueError):  # no client: a party that only passes it on
+                self._client = get_client()
+                self._future = Future(key, self._client)
+
+    @classmethod
+    def _hosted(cls, instance: Any, worker: Any, key: Any) -> Actor:
+        """The one that holds the object itself."""
+        actor = cls(type(instance), worker.address, key, worker)
+        actor._instance = instance
+        actor._host = worker
+        return actor
+
+    @property
+    def key(self) -> Any:
+        """Key of the task that made the actor."""
+        return self._key
+
+    @property
+    def client(self) -> Any:
+        """The client through which it is called."""
+        if self._client is None or self._client.status == "closed":
+            self._client = get_client()
+        return self._client
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Actor, (self._cls, self._address, self._key)
+
+    def __repr__(self) -> str:
+        return f"<Actor: {self._cls.__name__}, key={self._key}>"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(self._cls) if not name.startswith("_"))})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("_cls", "_instance"):
+            raise AttributeError(name)
+        if callable(getattr(self._cls, name, None)):
+            return _Method(self, name)
+        if self._instance is not None:
+            return getattr(self._instance, name)
+        client = self.client
+        return client.sync(_fetch_attribute, client, self, name)
+
+
+class _Method:
+    """``actor.method``."""
+
+    def __init__(self, actor: Actor, name: str) -> None:
+        self._actor = actor
+        self._name = name
+        self.__name__ = name
+        self.__doc__ = getattr(getattr(actor._cls, name), "__doc__", None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        actor = self._actor
+        if actor._instance is not None:
+            return actor._host.extensions["actors"].call_here(actor, self._name, args, kwargs)
+        client = actor.client
+        future: ActorFuture[Any] = ActorFuture(client.loop)
+        # Packed now: what the caller changes afterwards is not what was sent.
+        request = {
+            "actor": actor._key,
+            "function": self._name,
+            "args": pack(args),
+            "kwargs": pack(kwargs),
+        }
+        client.loop.add_callback(_answer, future, client, actor, request)
+        return future
+
+    def __repr__(self) -> str:
+        return f"<method {self._name} of {self._actor!r}>"
+
+
+async def _answer(future: ActorFuture[Any], client: Any, actor: Actor, request: dict[str, Any]) -> None:
+    try:
+        future._set_result(await _ask(client, actor, "actor_execute", request))
+    except BaseException as error:
+        future._set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+
+
+async def _fetch_attribute(client: Any, actor: Actor, name: str) -> Any:
+    return await _ask(client, actor, "actor_attribute", {"actor": actor._key, "attribute": name})
+
+
+async def _ask(client: Any, actor: Actor, op: str, request: dict[str, Any]) -> Any:
+    """Call an operation of the actor's worker: straight, or through the scheduler where that is not possible."""
+    client._session.flush()
+    try:
+        try:
+            connection = await client._pool.connect(actor._address)
+        except OSError:
+            answer = await client._session.call("proxy", worker=actor._address, op=op, kwargs=request)
+        else:
+            answer = await connection.request(op, request)
+    except OSError as error:
+        raise ValueError(f"Worker holding Actor was lost: {actor!r} was on {actor._address} ({error})") from None
+    if answer["status"] == "OK":
+        return unpack(answer["result"])
+    if answer["status"] == "missing":
+        raise ValueError(
+            f"Worker holding Actor was lost: {actor._address} does not have {actor!r} (any more); "
+            "somebody must hold its future or a proxy"
+        )
+    raise unpack_error(answer["exception"], answer["traceback"], answer["text"])
+
+
+# ---------------------------------------------------------------- client
+
+
+class ActorFactory:
+    """The function of a task that makes an actor."""
+
+    def __init__(self, cls: Callable[..., Any]) -> None:
+        self.cls = cls
+        self.__name__ = getattr(cls, "__name__", "actor")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Actor:
+        return Actor._hosted(self.cls(*args, **kwargs), get_worker(), get_current_task())
+
+
+class ClientActors:
+    """The client's half."""
+
+    def __init__(self, client: Any) -> None:
+        pass
+
+    def factory(self, func: Callable[..., Any]) -> ActorFactory:
+        return ActorFactory(func)
+
+
+# ---------------------------------------------------------------- worker
+
+
+class _ActorExecutor:
+    """What ``get_worker``, ``secede`` and the like see inside an actor's method: it holds no place in the pool."""
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        self.execution_state = worker.executor.execution_state
+
+    def secede(self, slot: Slot) -> None:
+        """It has."""
+
+    def rejoin(self, slot: Slot) -> None:
+        """It cannot."""
+
+
+class WorkerActors:
+    """The worker's half: one thread for all actors of this worker."""
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        self._executor: Any = _ActorExecutor(worker)
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._calls.put(None)
+
+    async def actor_execute(self, actor: Any, function: str, args: Any, kwargs: Any) -> dict[str, Any]:
+        found = self._find(actor)
+        if found is None:
+            return {"status": "missing"}
+        try:
+            arguments, named = unpack(args), unpack(kwargs)
+            return {"status": "OK", "result": pack(await self._call(found, function, arguments, named))}
+        except Exception as error:
+            return _failure(error)
+
+    def actor_attribute(self, actor: Any, attribute: str) -> dict[str, Any]:
+        found = self._find(actor)
+        if found is None:
+            return {"status": "missing"}
+        try:
+            return {"status": "OK", "result": pack(getattr(found._instance, attribute))}
+        except Exception as error:
+            return _failure(error)
+
+    def call_here(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that comes from this worker: nothing is pickled."""
+        if threading.current_thread() is self._thread:  # an actor that calls an actor of the same thread
+            method = getattr(actor._instance, name)
+            if not inspect.iscoroutinefunction(method):
+                return EagerActorFuture(method(*args, **kwargs))
+        loop = self.worker.loop
+        future: ActorFuture[Any] = ActorFuture(loop)
+
+        async def call() -> None:
+            try:
+                future._set_result(await self._call(actor, name, args, kwargs))
+            except Exception as error:
+                future._set_exception(error)
+
+        as_loop(loop).add_callback(call)
+        return future
+
+    def _find(self, key: Any) -> Actor | None:
+        data = self.worker.data
+        found = data[key] if key in data else None
+        return found if isinstance(found, Actor) and found._instance is not None else None
+
+    async def _call(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        method = getattr(actor._instance, name)
+        slot = Slot(self._executor)
+        slot.task = self.worker.state.tasks.get(actor._key)
+        if inspect.iscoroutinefunction(method):
+            token = current_slot.set(slot)
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                current_slot.reset(token)
+        outcome: ConcurrentFuture[Any] = ConcurrentFuture()
+
+        def call() -> None:
+            if not outcome.set_running_or_notify_cancel():  # the caller is gone
+                return
+            thread_state.slot = slot
+            try:
+                outcome.set_result(method(*args, **kwargs))
+            except BaseException as error:  # whatever it is, it ends the call and not the thread
+                outcome.set_exception(
+                    error if isinstance(error, Exception) else RuntimeError(f"the method raised {error!r}")
+                )
+            finally:
+                thread_state.slot = None
+
+        self._start_thread()
+        self._calls.put(call)
+        return await asyncio.wrap_future(outcome)
+
+    def _start_thread(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name=f"Dask-Actor-Thread-{self.worker.name}", daemon=True
+                )
+                self._thread.start()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # a finished call keeps nothing alive while the thread waits
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    packed = pack_error(error)
+    return {
+        "status": "error",
+        "text": packed.exception_text,
+        "exception": packed.exception,
+        "traceback": packed.traceback,
+    }
