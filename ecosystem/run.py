@@ -161,7 +161,7 @@ def run(entry: Entry, environment: Path, logs: Path) -> Result:
             "--timeout=120",
             f"--junitxml={report}",
         ]
-        command += ["--pyargs", *entry.tests]
+        command += ["-p", "network_fixtures", "--pyargs", *entry.tests]
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ecosystem-") as scratch, log.open("wb") as output:
         status = call(command, entry.timeout, output, scratch, environment)
@@ -192,6 +192,7 @@ def call(command: list[str], timeout: float, output: object, scratch: str, envir
         "TMPDIR": scratch,
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(HERE / "plugins"),
     }
     process = subprocess.Popen(
         command,

@@ -94,6 +94,6 @@ SUITE = (
         timeout=900,
         group="jobqueue",
     ),
-    Entry("prefect-dask", ("prefect-dask",), program="prefect_flow.py", timeout=400),
+    Entry("prefect-dask", ("prefect-dask", "fastapi<0.116"), program="prefect_flow.py", timeout=400),
     Entry("streamz", ("streamz", "pandas", *PYTEST), program="streamz_pipeline.py"),
 )

@@ -37,7 +37,7 @@ def main() -> None:
             persisted = data.persist()
             anomaly = persisted.temperature.groupby("time.month") - monthly
             assert abs(float(anomaly.mean())) < 1e-9
-            persisted.to_zarr(path / "all.zarr", zarr_format=2)
+            persisted.chunk({"time": 100}).to_zarr(path / "all.zarr", zarr_format=2)
             written = xr.open_zarr(path / "all.zarr")
             np.testing.assert_allclose(float(written.temperature.mean()), float(data.temperature.mean()))
             persisted.to_netcdf(path / "all.nc", engine="netcdf4")

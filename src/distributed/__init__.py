@@ -74,39 +74,68 @@ _HOMES = {
     "wait": "client",
 }
 
+#: Modules that programs use after a mere ``import distributed``, as in ``distributed.lock.Lock``.
+_MODULES = frozenset(
+    {
+        *(
+            "actor",
+            "batched",
+            "client",
+            "comm",
+            "config",
+            "core",
+            "deploy",
+            "diagnostics",
+            "event",
+            "lock",
+            "metrics",
+        ),
+        *(
+            "multi_lock",
+            "nanny",
+            "objects",
+            "protocol",
+            "queues",
+            "scheduler",
+            "security",
+            "semaphore",
+            "utils",
+        ),
+        *("variable", "versions", "worker", "worker_client"),
+    }
+)
+
 __all__ = [
     "Actor",
     "ActorFuture",
     "BaseActorFuture",
-    "CondaInstall",
-    "Environ",
-    "Event",
-    "InstallPlugin",
-    "Lock",
-    "MultiLock",
-    "NannyPlugin",
-    "PipInstall",
-    "Queue",
-    "SchedulerPlugin",
-    "Semaphore",
-    "UploadDirectory",
-    "UploadFile",
-    "Variable",
-    "WorkerPlugin",
-    "print",
-    "warn",
     "CancelledError",
     "Client",
     "CommClosedError",
+    "CondaInstall",
+    "Environ",
+    "Event",
     "Future",
+    "InstallPlugin",
     "LocalCluster",
+    "Lock",
+    "MultiLock",
     "Nanny",
+    "NannyPlugin",
+    "PipInstall",
+    "Queue",
     "Reschedule",
     "Scheduler",
+    "SchedulerPlugin",
     "Security",
+    "Semaphore",
     "Status",
     "TimeoutError",
+    "UploadDirectory",
+    "UploadFile",
+    "Variable",
     "Worker",
+    "WorkerPlugin",
     "__version__",
     "as_completed",
     "connect",
@@ -115,11 +144,13 @@ __all__ = [
     "futures_of",
     "get_client",
     "get_worker",
+    "print",
     "rejoin",
     "rpc",
     "secede",
     "sync",
     "wait",
+    "warn",
 ]
 
 
@@ -130,6 +161,8 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOMES:
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -17,6 +17,27 @@ from distributed.loops import seconds
 from distributed.protocol.messages import Key
 
 
+class _Waiting(dict[Key, list[Future]]):
+    """Futures by key, and how many they are."""
+
+    total = 0
+
+    def clear(self) -> None:
+        super().clear()
+        self.total = 0
+
+
+class _Done(deque[Future]):
+    """What is done, also by the names of a queue."""
+
+    def empty(self) -> bool:
+        return not self
+
+    def get(self) -> Future:
+        """The first; raises IndexError when there is none."""
+        return self.popleft()
+
+
 class as_completed:
     """Iterate over futures as they finish; more can be added meanwhile.
 
@@ -51,9 +72,8 @@ class as_completed:
         self.raise_errors = raise_errors
         futures = list(futures or ())
         self._client: Any = None
-        self._futures: dict[Key, list[Future]] = {}  # waited for
-        self._nwaiting = 0
-        self._ready: deque[Future] = deque()
+        self._futures = _Waiting()
+        self._ready = _Done()
         self._changed = threading.Condition()
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._waiters: list[Waiter] = []
@@ -82,7 +102,7 @@ class as_completed:
                 self._client = self._client or client
                 waiting = self._futures.setdefault(future.key, [])
                 waiting.append(future)
-                self._nwaiting += 1
+                self._futures.total += 1
                 by_client.setdefault(id(client), (client, []))[1].append(future._task)
         for client, tasks in by_client.values():
             self._watch(client, tasks)
@@ -103,7 +123,7 @@ class as_completed:
                 waiting = self._futures.get(key)
                 if waiting:
                     self._ready.append(waiting.pop(0))
-                    self._nwaiting -= 1
+                    self._futures.total -= 1
                     if not waiting:
                         del self._futures[key]
             self._changed.notify_all()
@@ -118,10 +138,22 @@ class as_completed:
         """Notified whenever something is done."""
         return self._changed
 
+    lock = condition
+
+    @property
+    def futures(self) -> dict[Key, list[Future]]:
+        """Those that are waited for, by key. Hold :attr:`lock` to change it."""
+        return self._futures
+
+    @property
+    def queue(self) -> _Done:
+        """Those that are done and have not been given out: ``empty()`` and ``get()`` as of a queue."""
+        return self._ready
+
     def count(self) -> int:
         """Futures that have not been given out yet."""
         with self._changed:
-            return self._nwaiting + len(self._ready)
+            return self._futures.total + len(self._ready)
 
     def is_empty(self) -> bool:
         """Whether all have been given out."""
@@ -135,7 +167,6 @@ class as_completed:
         """Forget all futures, done or not."""
         with self._changed:
             self._futures.clear()
-            self._nwaiting = 0
             self._ready.clear()
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -181,7 +212,7 @@ class as_completed:
         """Until one is ready. Raises ``StopIteration`` when there is none left."""
         with self._changed:
             while not self._ready:
-                if not self._nwaiting:
+                if not self._futures.total:
                     raise StopIteration
                 left = self._left()
                 self._changed.wait(10 if left is None else min(left, 10))
@@ -194,7 +225,7 @@ class as_completed:
             with self._changed:
                 if self._ready:
                     break
-                if not self._nwaiting:
+                if not self._futures.total:
                     return False
                 self._sleepers.append((loop, sleeper))
             left = self._left()
@@ -209,7 +240,7 @@ class as_completed:
             return None
         left = self._deadline - monotonic()
         if left <= 0 and not self._ready:
-            raise TimeoutError(f"{self._nwaiting} futures were not done in time")
+            raise TimeoutError(f"{self._futures.total} futures were not done in time")
         return max(left, 0)
 
     def _check_loop(self) -> None:

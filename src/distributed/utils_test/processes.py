@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import config as configuration
-from distributed.utils_test.environment import process_security
+from distributed.utils_test.environment import process_key, process_security
 
 #: Seconds for a party's process to start.
 START_TIMEOUT = 30.0
@@ -118,7 +118,7 @@ def cluster(
     scheduler_kwargs: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Inside, a network runs on loopback, each party in a process of its own.
+    """Inside, a network runs on loopback, each party in a process of its own; its key is that of this process.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def cluster(
 
     security = process_security()
     merged = dask.config.merge(configuration.snapshot())
-    with dask.config.set(config or {}, config=merged), contextlib.ExitStack() as stack:
+    with process_key(), dask.config.set(config or {}, config=merged), contextlib.ExitStack() as stack:
         common = {"security": security, "host": "127.0.0.1"}
         options = {**common, "port": 0, "dashboard": False, **(scheduler_kwargs or {})}
         scheduler = _start(stack, "distributed.scheduler.Scheduler", (), options, merged)
