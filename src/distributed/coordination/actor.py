@@ -24,8 +24,8 @@ from distributed.loops import as_loop, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import pack, unpack
 from distributed.threadstate import thread_state
-from distributed.worker.context import get_current_task, get_worker
-from distributed.worker.executor import Slot, current_slot
+from distributed.worker import context
+from distributed.worker.executor import Slot, current_run
 
 T = TypeVar("T")
 
@@ -74,7 +74,9 @@ class ActorFuture(BaseActorFuture[T]):
             Seconds, or a text such as "5s"; then TimeoutError is raised.
         """
         if asyncio._get_running_loop() is self._loop and not self.done():
-            raise RuntimeError("this would block the event loop that brings the result: await the future instead")
+            raise RuntimeError(
+                "this would block the event loop that brings the result: await the future instead"
+            )
         return self._outcome.result(seconds(timeout))
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -149,7 +151,7 @@ class Actor:
         self._host: Any = None
         self._client: Any = None
         self._future: Any = None
-        if worker is None and thread_state.slot is None and current_slot.get() is None:
+        if worker is None and context._current_slot() is None:
             with contextlib.suppress(ValueError):  # no client: a party that only passes it on
                 self._client = get_client()
                 self._future = Future(key, self._client)
@@ -174,6 +176,13 @@ class Actor:
             self._client = get_client()
         return self._client
 
+    def _here(self) -> Actor:
+        """In a task or actor of the very worker that it lives on: the one that holds the object; else this."""
+        slot = context._current_slot() if self._instance is None else None
+        if slot is not None and slot.executor.worker.address == self._address:
+            return slot.executor.worker.extensions["actors"].find(self._key) or self
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Actor, (self._cls, self._address, self._key)
 
@@ -188,8 +197,9 @@ class Actor:
             raise AttributeError(name)
         if callable(getattr(self._cls, name, None)):
             return _Method(self, name)
-        if self._instance is not None:
-            return getattr(self._instance, name)
+        here = self._here()
+        if here._instance is not None:
+            return getattr(here._instance, name)
         client = self.client
         return client.sync(_fetch_attribute, client, self, name)
 
@@ -204,7 +214,7 @@ class _Method:
         self.__doc__ = getattr(getattr(actor._cls, name), "__doc__", None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        actor = self._actor
+        actor = self._actor._here()
         if actor._instance is not None:
             return actor._host.extensions["actors"].call_here(actor, self._name, args, kwargs)
         client = actor.client
@@ -247,7 +257,9 @@ async def _ask(client: Any, actor: Actor, op: str, request: dict[str, Any]) -> A
         else:
             answer = await connection.request(op, request)
     except OSError as error:
-        raise ValueError(f"Worker holding Actor was lost: {actor!r} was on {actor._address} ({error})") from None
+        raise ValueError(
+            f"Worker holding Actor was lost: {actor!r} was on {actor._address} ({error})"
+        ) from None
     if answer["status"] == "OK":
         return unpack(answer["result"])
     if answer["status"] == "missing":
@@ -269,7 +281,7 @@ class ActorFactory:
         self.__name__ = getattr(cls, "__name__", "actor")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Actor:
-        return Actor._hosted(self.cls(*args, **kwargs), get_worker(), get_current_task())
+        return Actor._hosted(self.cls(*args, **kwargs), context.get_worker(), context.get_current_task())
 
 
 class ClientActors:
@@ -314,7 +326,7 @@ class WorkerActors:
             self._calls.put(None)
 
     async def actor_execute(self, actor: Any, function: str, args: Any, kwargs: Any) -> dict[str, Any]:
-        found = self._find(actor)
+        found = self.find(actor)
         if found is None:
             return {"status": "missing"}
         try:
@@ -324,7 +336,7 @@ class WorkerActors:
             return _failure(error)
 
     def actor_attribute(self, actor: Any, attribute: str) -> dict[str, Any]:
-        found = self._find(actor)
+        found = self.find(actor)
         if found is None:
             return {"status": "missing"}
         try:
@@ -337,7 +349,7 @@ class WorkerActors:
         if threading.current_thread() is self._thread:  # an actor that calls an actor of the same thread
             method = getattr(actor._instance, name)
             if not inspect.iscoroutinefunction(method):
-                return EagerActorFuture(method(*args, **kwargs))
+                return _eager(self.worker.loop, method, args, kwargs)
         loop = self.worker.loop
         future: ActorFuture[Any] = ActorFuture(loop)
 
@@ -350,7 +362,8 @@ class WorkerActors:
         as_loop(loop).add_callback(call)
         return future
 
-    def _find(self, key: Any) -> Actor | None:
+    def find(self, key: Any) -> Actor | None:
+        """The actor that lives here under this key."""
         data = self.worker.data
         found = data[key] if key in data else None
         return found if isinstance(found, Actor) and found._instance is not None else None
@@ -360,11 +373,11 @@ class WorkerActors:
         slot = Slot(self._executor)
         slot.task = self.worker.state.tasks.get(actor._key)
         if inspect.iscoroutinefunction(method):
-            token = current_slot.set(slot)
+            token = current_run.set((slot, slot.task))
             try:
                 return await method(*args, **kwargs)
             finally:
-                current_slot.reset(token)
+                current_run.reset(token)
         outcome: ConcurrentFuture[Any] = ConcurrentFuture()
 
         def call() -> None:
@@ -396,6 +409,15 @@ class WorkerActors:
         while (call := self._calls.get()) is not None:
             call()
             del call  # a finished call keeps nothing alive while the thread waits
+
+
+def _eager(loop: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseActorFuture[Any]:
+    try:
+        return EagerActorFuture(method(*args, **kwargs))
+    except Exception as error:
+        failed: ActorFuture[Any] = ActorFuture(loop)
+        failed._set_exception(error)
+        return failed
 
 
 def _failure(error: Exception) -> dict[str, Any]:
