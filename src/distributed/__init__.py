@@ -67,11 +67,13 @@ _HOMES = {
     "futures_of": "client",
     "get_client": "client",
     "get_worker": "worker",
+    "local_client": "client",
     "rejoin": "worker",
     "rpc": "core",
     "secede": "worker",
     "sync": "loops",
     "wait": "client",
+    "worker_client": "client",
 }
 
 #: Modules that programs use after a mere ``import distributed``, as in ``distributed.lock.Lock``.
@@ -144,12 +146,14 @@ __all__ = [
     "futures_of",
     "get_client",
     "get_worker",
+    "local_client",
     "print",
     "rejoin",
     "rpc",
     "secede",
     "sync",
     "wait",
+    "worker_client",
     "warn",
 ]
 

@@ -20,6 +20,8 @@ _HOMES = {
     "get_client": "current",
     "temp_default_client": "current",
     "fire_and_forget": "keep",
+    "local_client": "inside",
+    "worker_client": "inside",
 }
 
 __all__ = list(_HOMES)

@@ -364,8 +364,7 @@ class WorkerActors:
 
     def find(self, key: Any) -> Actor | None:
         """The actor that lives here under this key."""
-        data = self.worker.data
-        found = data[key] if key in data else None
+        found = self.worker.data.get(key)
         return found if isinstance(found, Actor) and found._instance is not None else None
 
     async def _call(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
