@@ -17,6 +17,7 @@ from distributed.client import current
 from distributed.client.future import Future, futures_of
 from distributed.client.gather import GatherMixin
 from distributed.client.graph import GraphMixin
+from distributed.client.inspection import InspectionMixin
 from distributed.client.ops import OperationsMixin, SchedulerProxy
 from distributed.client.scatter import ScatterMixin
 from distributed.client.services import ServicesMixin
@@ -30,7 +31,16 @@ from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, second
 _all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin, ServicesMixin, SyncMethodMixin):
+class Client(
+    SubmitMixin,
+    GatherMixin,
+    ScatterMixin,
+    GraphMixin,
+    OperationsMixin,
+    InspectionMixin,
+    ServicesMixin,
+    SyncMethodMixin,
+):
     """Connects to a network and submits work to it.
 
     Parameters
@@ -242,7 +252,12 @@ class Client(SubmitMixin, GatherMixin, ScatterMixin, GraphMixin, OperationsMixin
         try:
             reply = await connection.request(
                 "register_client",
-                {"client": self.id, "versions": None, "topics": list(self.topics), "known": session.network()},
+                {
+                    "client": self.id,
+                    "versions": None,
+                    "topics": list(self.topics),
+                    "known": session.network(),
+                },
                 timeout=30,
             )
             if reply.get("status") != "OK":

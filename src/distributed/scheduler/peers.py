@@ -22,6 +22,7 @@ class Peers(Control):
             "benchmark_hardware": self.benchmark_hardware,
             "get_call_stack": self.get_call_stack,
             "get_cluster_state": self.get_cluster_state,
+            "dump_cluster_state_to_url": self.dump_cluster_state_to_url,
             "remove_worker": self.remove_worker,
         }
 

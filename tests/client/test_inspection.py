@@ -1,0 +1,100 @@
+"""The client looks into the network and moves data about in it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+
+import pytest
+
+from distributed import Client, Nanny
+from distributed.cluster_dump import load_dump
+from distributed.utils_test import async_poll_for, cluster, gen_cluster, inc, slowinc, throws
+
+
+@gen_cluster(client=True, nthreads=[("", 1)] * 3)
+async def test_replicate_waits_and_copies(c, s, *workers):
+    x = c.submit(slowinc, 1, delay=0.05)
+    await c.replicate([x])
+    assert all(x.key in w.data for w in workers)
+    await c.replicate(x, n=1)
+    assert len(s.tasks[x.key].who_has) == 1
+
+
+@gen_cluster(client=True, nthreads=[("", 1)] * 2)
+async def test_rebalance(c, s, a, b):
+    futures = await c.scatter([bytes(1000 + i) for i in range(10)], workers=[a.address])
+    await c.rebalance(futures)
+    assert len((await c.has_what())[b.address]) == 5
+    await c.rebalance()
+
+
+@gen_cluster(client=True)
+async def test_call_stack_and_story(c, s, a, b):
+    x = c.submit(slowinc, 1, delay=0.4, key="x")
+    await async_poll_for(lambda: a.state.executing_count + b.state.executing_count)
+    [stacks] = (await c.call_stack(x)).values()
+    assert any("slowinc" in line for line in stacks["x"])
+    assert await c.call_stack(keys=["y"]) == {}
+    await x
+    await async_poll_for(lambda: s.tasks["x"].state == "memory")
+    story = await c.story(x)
+    assert {entry[0] for entry in story} >= {"scheduler"} | (
+        {a.address, b.address} & set(s.tasks["x"].who_has)
+    )
+    assert ("x", "processing", "memory") in [entry[1:4] for entry in story if entry[0] == "scheduler"]
+    with pytest.raises(ValueError, match="on_error="):
+        c.story("x", on_error="return")
+
+
+@gen_cluster(client=True)
+async def test_dump_cluster_state(c, s, a, b, tmp_path):
+    await c.submit(inc, 1, key="x")
+    await c.dump_cluster_state(str(tmp_path / "one"), exclude=["logs"])
+    await c.dump_cluster_state(str(tmp_path / "two"), write_from_scheduler=True, format="yaml")
+    one, two = load_dump(str(tmp_path / "one.msgpack.gz")), load_dump(str(tmp_path / "two.yaml"))
+    assert set(one["workers"]) == set(two["workers"]) == {a.address, b.address}
+    assert "logs" not in one["workers"][a.address]
+
+
+@gen_cluster(client=True, nthreads=[("", 1)], Worker=Nanny)
+async def test_restart_workers(c, s, nanny):
+    before, pid = nanny.worker_address, nanny.pid
+    assert await c.restart_workers([before]) == {before: "OK"}
+    assert nanny.pid != pid
+    assert await c.submit(inc, 1) == 2
+
+
+@gen_cluster(client=True, nthreads=[("", 1)])
+async def test_restart_workers_needs_nannies(c, s, w):
+    with pytest.raises(ValueError, match="no nanny"):
+        await c.restart_workers([w.address])
+
+
+def test_scheduler_file_and_executor(tmp_path):
+    with cluster(nworkers=1) as (scheduler, _), Client(scheduler["address"]) as c:
+        path = tmp_path / "scheduler.json"
+        c.write_scheduler_file(str(path))
+        with Client(scheduler_file=str(path)) as other:
+            assert other.submit(inc, 1).result() == 2
+            with pytest.raises(ValueError, match="already"):
+                other.write_scheduler_file(str(tmp_path / "again.json"))
+        _try_executor(c)
+
+
+def _try_executor(c: Client) -> None:
+    with c.get_executor(retries=1) as executor:
+        future = executor.submit(inc, 1)
+        assert isinstance(future, concurrent.futures.Future)
+        assert future.result(timeout=10) == 2
+        assert concurrent.futures.wait([future]).done == {future}
+        assert list(executor.map(inc, range(5))) == [1, 2, 3, 4, 5]
+        with pytest.raises(RuntimeError, match="hello"):
+            executor.submit(throws, 1).result(timeout=10)
+        assert executor.submit(threading.get_ident) is not executor.submit(threading.get_ident)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            list(executor.map(slowinc, [1], delay=5, timeout=0.1))
+    with pytest.raises(RuntimeError, match="shut down"):
+        executor.submit(inc, 1)
+    with pytest.raises(TypeError, match="unknown parameters"):
+        c.get_executor(nonsense=1)
