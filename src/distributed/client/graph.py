@@ -89,7 +89,8 @@ class GraphMixin:
         if not isinstance(dsk, Mapping):
             if not hasattr(dsk, "__dask_graph__"):
                 raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
-            dsk = dsk.__dask_graph__()
+            expr, dsk = dsk, dsk.__dask_graph__()
+            _forget_graph(expr)
         task_options(**{name: value for name, value in said.items() if name in OPTIONS})
         options = Options(said, by_key)
         graph = dict(to_task_spec(dsk))
@@ -301,6 +302,11 @@ def _said(
 
 async def _first(gathered: Any) -> Any:
     return (await gathered)[0]
+
+
+def _forget_graph(expr: Any) -> None:
+    """What a dask expression remembers of the graph that it gave us: ours is taken apart while it is sent."""
+    getattr(expr, "__dict__", {}).pop("_optimized_dsk", None)
 
 
 def _flatten(keys: Any) -> Iterator[Key]:

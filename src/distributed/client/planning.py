@@ -90,18 +90,24 @@ class Plan:
         except RuntimeError:
             raise ValueError(f"the graph contains a cycle: {_cycle(graph, keys)}") from None
         # not sorted(): of a million keys that would be one step that lets no other thread in
-        places: list[list[Key]] = [[] for _ in needed]
+        places: list[list[Key] | None] = [None] * len(needed)
         for key, place in priorities.items():
-            places[min(place, len(places) - 1)].append(key)
+            here = places[place]
+            if here is None:
+                places[place] = [key]
+            else:
+                here.append(key)
         self.order = _dependencies_first(places, dependencies)
 
 
-def _dependencies_first(places: list[list[Key]], dependencies: Mapping[Key, Collection[Key]]) -> list[Key]:
+def _dependencies_first(
+    places: list[list[Key] | None], dependencies: Mapping[Key, Collection[Key]]
+) -> list[Key]:
     """These keys in this order, but nothing before what it depends on."""
     ordered: list[Key] = []
     seen: set[Key] = set()
     for keys in places:
-        for first in keys:
+        for first in keys or ():
             stack = [first]
             while stack:
                 key = stack[-1]

@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from distributed.comm.core import Comm
 from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
 from distributed.protocol.codec import halves
 from distributed.protocol.errors import pack_error, unpack_error
-from distributed.protocol.messages import Message, Reply, ReplyError, Request
+from distributed.protocol.messages import Message, Reply, ReplyError, Request, SubmitGraph, SubmitTasks
 from distributed.protocol.payload import Pickled, pack, unpack
 
 logger = logging.getLogger("distributed.core")
@@ -27,6 +28,11 @@ OnStream: TypeAlias = Callable[[list[Message]], None]
 MAX_UNBOUND_MESSAGES = 10_000
 
 _CALLS = frozenset({Request, Reply, ReplyError})
+
+#: Messages of thousands of tasks, which take milliseconds each; several in one frame, or in one read, hold the loop for
+#: ``LONG_TURN`` seconds at most.
+_LONG = frozenset({SubmitGraph, SubmitTasks})
+LONG_TURN = 0.02
 
 
 class Connection:
@@ -66,6 +72,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._on_stream: OnStream | None = None
         self._unbound: list[Message] = []
+        self._held: deque[Message] = deque()
+        self._resuming = False
         self._batch: list[Message] = []
         self._flushing = False
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -233,6 +241,25 @@ class Connection:
     # ------------------------------------------------------------ receiving
 
     def _on_messages(self, messages: list[Message]) -> None:
+        if self._held or (len(messages) > 1 and not _LONG.isdisjoint(map(type, messages))):
+            self._held += messages
+            if not self._resuming:
+                self._work_off()
+        else:
+            self._handle(messages)
+
+    def _work_off(self) -> None:
+        """Handle what takes long message by message, and let others have the loop in between."""
+        self._resuming = False
+        until = self._loop.time() + LONG_TURN
+        while self._held:
+            self._handle([self._held.popleft()])
+            if self._held and self._loop.time() > until:
+                self._resuming = True
+                self._loop.call_soon(self._work_off)
+                return
+
+    def _handle(self, messages: list[Message]) -> None:
         if _CALLS.isdisjoint(map(type, messages)):
             self._deliver(messages)
             return
@@ -360,6 +387,8 @@ class Connection:
         self.comm.abort()
 
     def _on_comm_closed(self, reason: Exception | None) -> None:
+        while self._held and not self._closed:  # said before it was closed
+            self._handle([self._held.popleft()])
         self._shut(reason)
 
     def _shut(self, reason: Exception | None) -> None:
@@ -369,6 +398,7 @@ class Connection:
         self.reason = reason
         self._batch.clear()
         self._unbound.clear()
+        self._held.clear()
         calls, self._calls = self._calls, {}
         for waiter in calls.values():
             if not waiter.done():
