@@ -41,8 +41,12 @@ class Network:
 
     def after(self, delay: float, action: Callable[..., None], *args: Any) -> None:
         """``action(*args)`` is called ``delay`` seconds from now."""
+        self.at(self.now + delay, action, *args)
+
+    def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
+        """``action(*args)`` is called at this time, after all that was asked for the same time before."""
         self._serial += 1
-        heapq.heappush(self._heap, (self.now + delay, self._serial, action, args))
+        heapq.heappush(self._heap, (when, self._serial, action, args))
 
     def delay(self) -> float:
         """How long something takes on its way: mostly short, sometimes ten times as long."""
@@ -111,7 +115,7 @@ class End:
         if isinstance(messages[0], Message):
             messages = peer.through_the_wire(messages)
         self._arrives = max(self._arrives, network.now + network.delay())
-        network.after(self._arrives - network.now, peer.arrive, list(messages))
+        network.at(self._arrives, peer.arrive, list(messages))
 
     def arrive(self, messages: list[Any]) -> None:
         if not self.wire.cut_off:

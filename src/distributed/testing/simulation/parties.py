@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.state import ClientState, ClientTask
+from distributed.client.state.graphs import GraphPiece
 from distributed.protocol.messages import (
     ClientEvent,
     ClientHeartbeat,
@@ -199,6 +200,9 @@ class Client:
         self.name = name
         self.machine = ClientState()
         self.futures: dict[str, ClientTask] = {}
+        self.twins: dict[str, list[ClientTask]] = {}  # more futures on the keys of futures
+        self.nsending = 0
+        self.unfinished: set[int] = set()
         self.scattering: dict[str, Scatter] = {}
         self.scheduler: int | None = None
         self.workers: dict[str, None] = {}
@@ -259,7 +263,8 @@ class Client:
         if self.end is not None and self.registered:
             self.end.send(self.machine.drain())
         self.machine.take_woken()
-        self.machine.validate()
+        if not self.unfinished:  # its inner nodes have no dependents yet
+            self.machine.validate()
 
     # ------------------------------------------------------------ the user
 
@@ -276,6 +281,51 @@ class Client:
                 self.futures[key] = task
             self.machine.handle_submit([task], wanted)
         self.turn()
+
+    def submit_graph(self, keys: list[str]) -> None:
+        """The same as one graph, which goes out in small pieces; some graphs end before they are complete."""
+        graph, random = self.world.graph, self.network.random
+        order = graph.order(*keys)
+        ndependents = {key: sum(key in graph.tasks[other].deps for other in order) for key in order}
+        self.world.serial += 1
+        piece = GraphPiece(self.world.serial, self.machine.nconnections)
+        pieces = [piece]
+        for key in order:
+            piece.add(graph.client_task(key), ndependents[key], key in keys)
+            if random.random() < 0.3:
+                piece = piece.next()
+                pieces.append(piece)
+        piece.message.last = True
+        fails_at = random.randrange(len(pieces)) if random.random() < 0.1 and len(pieces) > 1 else None
+        when = 0.0
+        for i, piece in enumerate(pieces):
+            if i == fails_at and i:
+                self.network.after(when, self.end_graph, piece.message.graph)
+                break
+            self.nsending += 1
+            self.network.after(when, self.send_piece, piece)
+            when += random.choice((0.0, 0.001, 0.05))
+
+    def send_piece(self, piece: GraphPiece) -> None:
+        self.nsending -= 1
+        if self.closed:
+            return
+        self.unfinished.add(piece.message.graph)
+        if piece.message.last:
+            self.unfinished.discard(piece.message.graph)
+        for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
+            if wanted:
+                self.twins.setdefault(str(task.key), []).append(task)
+        self.machine.handle_graph(piece.tasks, piece)
+        for key in [key for key in self.twins if key not in self.futures]:
+            self.futures[key] = self.twins[key].pop(0)
+        self.turn()
+
+    def end_graph(self, graph: int) -> None:
+        if not self.closed:
+            self.unfinished.discard(graph)
+            self.machine.handle_graph_end(graph)
+            self.turn()
 
     def scatter(self, key: str) -> None:
         """Hand data over; with the answer a task on it is submitted."""
@@ -301,7 +351,9 @@ class Client:
         self.turn()
 
     def release(self, keys: list[str]) -> None:
-        self.machine.handle_release([self.futures.pop(key) for key in keys])
+        tasks = [self.futures.pop(key) for key in keys]
+        tasks += [task for key in keys for task in self.twins.pop(key, ())]
+        self.machine.handle_release(tasks)
         self.turn()
 
     def cancel(self, keys: list[str], force: bool) -> None:

@@ -174,7 +174,7 @@ class World:
         return (
             machine is not None
             and not machine.incomplete()
-            and all(client.registered for client in self.clients.values())
+            and all(client.registered and not client.nsending for client in self.clients.values())
             and not any(
                 task.status == "pending"
                 for client in self.clients.values()
@@ -249,7 +249,10 @@ class World:
         keys = self.random.choice(self.prefixes)
         keys = self.random.sample(keys, self.random.randint(1, len(keys)))
         self.network.note(client.name, f"submits {keys}")
-        client.submit(keys)
+        if self.random.random() < 0.5:
+            client.submit(keys)
+        else:
+            client.submit_graph(keys)
 
     # ------------------------------------------------------------ accidents
 
