@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distributed.loops import sync
 
 _HOMES = {
+    "Adaptive": "deploy.adaptive",
     "Actor": "actor",
     "ActorFuture": "actor",
     "BaseActorFuture": "actor",
@@ -55,9 +56,12 @@ _HOMES = {
     "LocalCluster": "deploy.local",
     "Nanny": "nanny",
     "Reschedule": "exceptions",
+    "SSHCluster": "deploy.ssh",
     "Scheduler": "scheduler",
     "Security": "security",
+    "SpecCluster": "deploy.spec",
     "Status": "core.status",
+    "SubprocessCluster": "deploy.subprocess",
     "TimeoutError": "client",
     "Worker": "worker",
     "as_completed": "client",
@@ -110,6 +114,7 @@ _MODULES = frozenset(
 __all__ = [
     "Actor",
     "ActorFuture",
+    "Adaptive",
     "BaseActorFuture",
     "CancelledError",
     "Client",
@@ -127,11 +132,14 @@ __all__ = [
     "PipInstall",
     "Queue",
     "Reschedule",
+    "SSHCluster",
     "Scheduler",
     "SchedulerPlugin",
     "Security",
     "Semaphore",
+    "SpecCluster",
     "Status",
+    "SubprocessCluster",
     "TimeoutError",
     "UploadDirectory",
     "UploadFile",

@@ -1,7 +1,7 @@
 """Test beds: real SSH servers, real hosts in network namespaces, real batch systems, all on this machine.
 
-Their scripts stand beside the repository, in ``../shared/testbed``, or where ``DISTRIBUTED_TESTBEDS`` says. Their state is in
-``/tmp/dctest``, or where ``DCTEST_DIR`` says.
+Their scripts stand beside the repository, in ``../shared/testbed``, or where ``DISTRIBUTED_TESTBEDS`` says. Their state
+is in ``/tmp/dctest``, or where ``DCTEST_DIR`` says.
 """
 
 from __future__ import annotations

@@ -130,6 +130,15 @@ def security_options(function: Any) -> Any:
     )
 
 
+#: Ties the command to whoever started it.
+stop_option = click.option(
+    "--stop-at-eof",
+    is_flag=True,
+    help="Stop when standard input ends, as it does when an SSH connection or the program that started this one "
+    "is gone.",
+)
+
+
 def process_options(function: Any) -> Any:
     """What surrounds the process."""
     return stack(
@@ -137,12 +146,7 @@ def process_options(function: Any) -> Any:
         click.option(
             "--pid-file", metavar="FILE", help="Write the process id there; removed when the process ends."
         ),
-        click.option(
-            "--stop-at-eof",
-            is_flag=True,
-            help="Stop when standard input ends, as it does when an SSH connection or the program that started "
-            "this one is gone.",
-        ),
+        stop_option,
         click.option(
             "--preload",
             multiple=True,

@@ -68,6 +68,7 @@ class Cluster(SyncMethodMixin):
         self.loop = self._loop_runner.loop
         self._asynchronous = asynchronous
         self.name = name or str(uuid.uuid4())[:8]
+        self._name = self.name  # dask-jobqueue reads this one
         self.quiet = quiet
         self.status = Status.created
         self.scheduler_comm: Any = None
@@ -113,7 +114,7 @@ class Cluster(SyncMethodMixin):
         if self._watching is not None:
             self._watching.cancel()
         if self._adaptive is not None:
-            self._adaptive.stop()
+            self._adaptive.stop(reason="cluster-close")
         if self.scheduler_comm is not None:
             await self.scheduler_comm.close_rpc()
         self.status = Status.closed
@@ -163,11 +164,24 @@ class Cluster(SyncMethodMixin):
         raise NotImplementedError(f"{type(self).__name__} cannot change its number of workers")
 
     def adapt(self, Adaptive: Any = no_default, **kwargs: Any) -> Any:
-        """Have the number of workers follow the work. Comes with elastic clusters."""
+        """Have the number of workers follow the work.
+
+        Parameters
+        ----------
+        Adaptive : type, optional
+            Default: :class:`distributed.Adaptive`.
+        **kwargs
+            Its parameters: ``minimum``, ``maximum``, ``interval``, ``wait_count``, ``target_duration``.
+
+        Returns
+        -------
+        Adaptive
+            Its ``stop()`` leaves the number as it is.
+        """
         if Adaptive is no_default:
-            raise NotImplementedError("adapt: this release has no Adaptive yet; use scale(n)")
+            from distributed.deploy.adaptive import Adaptive
         if self._adaptive is not None:
-            self._adaptive.stop()
+            self._adaptive.stop(reason="replaced")
         self._adaptive = Adaptive(self, **kwargs)
         return self._adaptive
 

@@ -97,13 +97,13 @@ class LocalCluster(SpecCluster):
             processes = worker_class is None or "Nanny" in _class_name(worker_class)
         if worker_class is None:
             worker_class = _NANNY if processes else "distributed.worker.Worker"
-        n_workers, threads_per_worker = _share_cores(n_workers, threads_per_worker, processes)
+        n_workers, threads_per_worker = share_cores(n_workers, threads_per_worker, processes)
         if protocol is None:
             protocol = "tcp" if processes or host or interface or scheduler_port else "inproc"
         protocol = protocol.removesuffix("://")
         if host is None and interface is None and protocol != "inproc":
             host = "127.0.0.1"
-        resolved = _local_security(security)
+        resolved = local_security(security)
         limit = system.worker_memory_limit(worker_kwargs.pop("memory_limit", "auto"), threads_per_worker)
         worker_options = {
             "host": host,
@@ -200,7 +200,8 @@ def nprocesses_nthreads(n: int | None = None) -> tuple[int, int]:
     return processes, n // processes
 
 
-def _share_cores(n_workers: int | None, nthreads: int | None, processes: bool) -> tuple[int, int]:
+def share_cores(n_workers: int | None, nthreads: int | None, processes: bool) -> tuple[int, int]:
+    """Number of workers and threads of each, from what a user left open."""
     ncores = system.cpu_count()
     if n_workers is None and nthreads is None:
         return nprocesses_nthreads(ncores) if processes else (1, ncores)
@@ -212,7 +213,7 @@ def _share_cores(n_workers: int | None, nthreads: int | None, processes: bool) -
     return n_workers, nthreads
 
 
-def _local_security(security: Security | bool | None) -> Security:
+def local_security(security: Security | bool | None) -> Security:
     """The user's key, so that clients find this cluster by its address; where it cannot be kept, one in memory."""
     if isinstance(security, Security):
         security.cluster_key(create=True)

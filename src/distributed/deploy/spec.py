@@ -17,7 +17,7 @@ from dask.utils import parse_bytes, parse_timedelta
 
 from distributed import config
 from distributed.core import Status
-from distributed.deploy.cluster import Cluster
+from distributed.deploy.cluster import Cluster, no_default
 from distributed.deploy.process_interface import ProcessInterface
 from distributed.logs import silence_logging
 from distributed.security import Security
@@ -349,6 +349,28 @@ class SpecCluster(Cluster):
             if str(name) in wanted or any(str(w) in wanted for w in self._names_of(name)):
                 del self.worker_spec[name]
         await self._correct_state()
+
+    def adapt(
+        self,
+        Adaptive: Any = no_default,
+        minimum: int = 0,
+        maximum: float = math.inf,
+        minimum_cores: int | None = None,
+        maximum_cores: int | None = None,
+        minimum_memory: int | str | None = None,
+        maximum_memory: int | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As :meth:`Cluster.adapt`; the bounds may be given as cores or memory (bytes or text) of all workers too."""
+        if minimum_cores is not None:
+            minimum = max(minimum, math.ceil(minimum_cores / self._threads_per_worker()))
+        if minimum_memory is not None:
+            minimum = max(minimum, math.ceil(parse_bytes(minimum_memory) / self._memory_per_worker()))
+        if maximum_cores is not None:
+            maximum = min(maximum, maximum_cores // self._threads_per_worker())
+        if maximum_memory is not None:
+            maximum = min(maximum, parse_bytes(maximum_memory) // self._memory_per_worker())
+        return super().adapt(Adaptive, minimum=minimum, maximum=maximum, **kwargs)
 
     def _new_worker_name(self, worker_number: int) -> Any:
         """Name of a new worker."""
