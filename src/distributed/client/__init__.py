@@ -22,6 +22,7 @@ _HOMES = {
     "fire_and_forget": "keep",
     "local_client": "inside",
     "worker_client": "inside",
+    "get_task_metadata": "distributed.diagnostics.task_metadata",
 }
 
 __all__ = list(_HOMES)
@@ -33,7 +34,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

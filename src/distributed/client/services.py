@@ -153,6 +153,35 @@ class ServicesMixin:
         """The last ``n`` (level, line) of each worker's (or nanny's) log, newest first, by address."""
         return self.sync(self.extensions["logs"].of_workers, n, _names(workers), nanny)
 
+    def get_task_stream(
+        self,
+        start: Any = None,
+        stop: Any = None,
+        count: int | None = None,
+        plot: Any = False,
+        filename: str = "task-stream.html",
+        bokeh_resources: Any = None,
+    ) -> Any:
+        """Which tasks ran when and where. The scheduler remembers them from the first call of this on.
+
+        Parameters
+        ----------
+        start, stop : float or str, optional
+            Ended between these times: seconds since the epoch, or a text such as "5s" for so long ago.
+        count : int, optional
+            At most so many.
+        plot, filename, bokeh_resources
+            Known to users of the field. Drawing is not available: NotImplementedError.
+
+        Returns
+        -------
+        list of dict
+            One a task: ``key worker thread status startstops nbytes type``.
+        """
+        if plot:
+            raise NotImplementedError("get_task_stream cannot draw (plot=); it returns the data")
+        return self.sync(self._session.call, "get_task_stream", start=start, stop=stop, count=count)
+
     # ------------------------------------------------------------ plugins and files
 
     def register_plugin(self, plugin: Any, name: str | None = None, idempotent: bool | None = None) -> Any:

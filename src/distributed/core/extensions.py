@@ -25,6 +25,7 @@ class Extension(NamedTuple):
 
 
 _COORDINATION = "distributed.coordination"
+_DIAGNOSTICS = "distributed.diagnostics"
 
 #: Halves in the scheduler.
 SCHEDULER: dict[str, Extension] = {
@@ -54,6 +55,10 @@ SCHEDULER: dict[str, Extension] = {
         ("log_event", "events", "subscribe_topic", "unsubscribe_topic"),
     ),
     "metadata": Extension(f"{_COORDINATION}.metadata:SchedulerMetadata", ("get_metadata", "set_metadata")),
+    "task_stream": Extension(f"{_DIAGNOSTICS}.task_stream:SchedulerTaskStream", ("get_task_stream",)),
+    "task_metadata": Extension(
+        f"{_DIAGNOSTICS}.task_metadata:SchedulerTaskMetadata", ("start_task_metadata", "stop_task_metadata")
+    ),
     "plugins": Extension(
         f"{_COORDINATION}.plugins:SchedulerPlugins",
         (

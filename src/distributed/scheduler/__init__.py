@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "CollectTaskMetaDataPlugin": "distributed.diagnostics.task_metadata",
     "KilledWorker": "distributed.exceptions",
     "Scheduler": "distributed.scheduler.server",
     "SchedulerState": "distributed.scheduler.state",

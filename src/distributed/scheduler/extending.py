@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +16,9 @@ from typing import Any
 
 from distributed.core.extensions import SCHEDULER, Extensions
 from distributed.core.observed import ObservedLog, is_default
-from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, WorkerEvent
+from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, TasksFinished, WorkerEvent
 from distributed.scheduler.base import SchedulerBase
+from distributed.scheduler.completions import Completions, as_startstops
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -46,6 +48,7 @@ class Extending(SchedulerBase):
         self.plugins = {}
         self.task_metadata: dict[Any, Any] = {}
         self._hooks: dict[str, list[Callable[..., Any]]] = {name: [] for name in HOOKS}
+        self._completions = Completions()
         self.extensions = Extensions(self, SCHEDULER, extensions)
 
     # ------------------------------------------------------------ plugins
@@ -255,6 +258,18 @@ class Extending(SchedulerBase):
                     dependencies=message.deps,
                 )
 
+    def worker_said(self, worker: str, messages: list[Message]) -> None:
+        """Note when tasks ran. Called only when a plugin wants to hear of transitions."""
+        ws = self.state.workers.get(worker)
+        for message in messages:
+            if type(message) is TasksFinished and ws is not None:
+                self._completions.add(worker, ws.nthreads, message, time.time())
+
+    @property
+    def wants_transitions(self) -> bool:
+        """Whether a plugin wants to hear of tasks' changes of state."""
+        return bool(self._hooks["transition"])
+
     @property
     def wants_graphs(self) -> bool:
         """Whether a plugin wants to hear of new graphs."""
@@ -267,11 +282,16 @@ class Extending(SchedulerBase):
 
     def _tell_transitions(self, log: ObservedLog[Any]) -> None:
         tasks = self.state.tasks
+        spans = self._completions.take()
         for key, start, finish, (kind, source, number), _ in log.take():
             kwargs: dict[str, Any] = {}
             ts = tasks.get(key)
-            if ts is not None and finish == "memory" and ts.who_has:
-                kwargs = {"worker": ts.who_has[0].address, "nbytes": ts.nbytes, "typename": ts.type}
+            span = spans.get(key) if finish == "memory" else None
+            if span is not None:
+                kwargs = {"worker": span[0], "thread": span[1], "startstops": as_startstops(span)}
+            if ts is not None and finish == "memory":
+                holder = ts.who_has[0].address if ts.who_has else None
+                kwargs = {"worker": holder, "nbytes": ts.nbytes, "typename": ts.type, **kwargs}
             elif ts is not None and finish == "processing" and ts.processing_on is not None:
                 kwargs = {"worker": ts.processing_on.address}
             elif ts is not None and finish == "erred" and ts.error is not None:

@@ -264,6 +264,8 @@ class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
             now = begin()
             for message in messages:
                 handle(address, message, now)
+            if self.wants_transitions:
+                self.worker_said(address, messages)
 
         self._bind(comm, address, on_stream, self._worker_closed)
         self.note_workers_changed()
