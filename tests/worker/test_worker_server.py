@@ -566,7 +566,7 @@ def test_looking_inside():
             assert any("in block" in line for line in lines)
             go.set()
             await until(lambda: "long" in scheduler.finished())
-            story = await peer.story(keys=["long"])
+            story = await peer.story(keys_or_stimuli=["long"])
             assert [(start, finish) for _, start, finish, _ in story][-1] == ("executing", "memory")
             identity = await peer.identity()
             assert (identity["type"], identity["name"], identity["ndata"]) == ("Worker", "w", 1)

@@ -45,7 +45,7 @@ class Operations(Server):
         raise NotImplementedError
 
     async def run(
-        self, function: Any, args: Any = None, kwargs: Any = None, wait: bool = True
+        self, comm: Any = None, function: Any = None, args: Any = None, wait: bool = True, kwargs: Any = None
     ) -> Payload | None:
         """Call a function in this process; its pickled result.
 

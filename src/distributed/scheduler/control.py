@@ -114,12 +114,30 @@ class Control(Queries):
         connection = await self.pool.connect(address)
         return await connection.request(op, kwargs)
 
-    async def proxy(self, worker: str, op: str, kwargs: dict[str, Any] | None = None) -> Any:
-        """Call an operation of one worker for somebody who cannot reach it."""
+    async def proxy(
+        self,
+        worker: str,
+        op: str = "",
+        kwargs: dict[str, Any] | None = None,
+        *,
+        msg: dict[str, Any] | None = None,
+        serializers: Any = None,
+    ) -> Any:
+        """Call an operation of one worker for somebody who cannot reach it.
+
+        ``msg`` is another way to say it: a dict with ``op`` and the arguments. ``serializers`` is not used.
+        """
+        if msg is not None:
+            op, kwargs = msg["op"], {name: value for name, value in msg.items() if name != "op"}
         return await self._call(worker, op, kwargs or {})
 
     async def run_function(
-        self, function: Payload, args: Payload | None = None, kwargs: Payload | None = None, wait: bool = True
+        self,
+        comm: Any = None,
+        function: Payload = b"",
+        args: Payload | None = None,
+        kwargs: Payload | None = None,
+        wait: bool = True,
     ) -> Payload | None:
         """Run a pickled function inside the scheduler: the explicit way for users to look and act here.
 
@@ -197,8 +215,15 @@ class Control(Queries):
         self.state.handle_client(client, RetryKeys(keys), time.monotonic())
         self.schedule_flush()
 
-    async def restart(self, timeout: float | None = 30.0, wait_for_workers: bool = True) -> None:
-        """Cancel all futures of all clients and start every supervised worker anew.
+    async def restart(
+        self,
+        timeout: float | None = 30.0,
+        wait_for_workers: bool = True,
+        *,
+        client: str | None = None,
+        stimulus_id: str = "",
+    ) -> None:
+        """Cancel all futures of all clients and start every supervised worker anew. Whose wish it is, is not used.
 
         Workers without a nanny only lose their data: nobody could start them again.
 

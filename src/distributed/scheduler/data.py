@@ -26,8 +26,8 @@ class DataOperations(SchedulerBase):
     def data_handlers(self) -> dict[str, Any]:
         return {"gather": self.gather, "scatter": self.scatter, "add_data": self.add_data}
 
-    async def gather(self, keys: list[Key]) -> dict[str, Any]:
-        """Bring results here and on to the caller.
+    async def gather(self, keys: list[Key], serializers: Any = None) -> dict[str, Any]:
+        """Bring results here and on to the caller. ``serializers`` is not used.
 
         Returns
         -------

@@ -43,7 +43,7 @@ class Operations(WorkerBase):
             "free_keys": self.free_keys,
             "delete_data": self.free_keys,
             "run": self.run,
-            "run_coroutine": self.run,
+            "run_coroutine": self.run_coroutine,
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
@@ -56,8 +56,10 @@ class Operations(WorkerBase):
 
     # ------------------------------------------------------------ data
 
-    async def get_data(self, keys: Iterable[Key], who: str | None = None) -> dict[str, Any]:
-        """Results held here.
+    async def get_data(
+        self, comm: Any = None, keys: Iterable[Key] = (), who: str | None = None, serializers: Any = None
+    ) -> dict[str, Any]:
+        """Results held here. ``comm`` and ``serializers`` are not used.
 
         Returns
         -------
@@ -80,7 +82,7 @@ class Operations(WorkerBase):
             self._transfers -= 1
         return {"status": "OK", "data": data}
 
-    async def update_data(self, data: list[Any]) -> dict[str, Any]:
+    async def update_data(self, data: list[Any], stimulus_id: str | None = None) -> dict[str, Any]:
         """Take scattered data: pairs of key and payload.
 
         Returns
@@ -109,7 +111,7 @@ class Operations(WorkerBase):
     # ------------------------------------------------------------ running functions
 
     async def run(
-        self, function: Any, args: Any = None, kwargs: Any = None, wait: bool = True
+        self, comm: Any = None, function: Any = None, args: Any = None, wait: bool = True, kwargs: Any = None
     ) -> Payload | None:
         """Call a function on the worker's loop, outside of any task; a coroutine is awaited.
 
@@ -119,6 +121,8 @@ class Operations(WorkerBase):
             A parameter ``dask_worker`` of the function gets this worker.
         wait : bool
             False: answer at once; an exception is logged.
+        comm
+            Not used.
         """
         func = _unpacked(function)
         call_args = _unpacked(args) or ()
@@ -129,6 +133,8 @@ class Operations(WorkerBase):
             self.spawn(_call(func, call_args, call_kwargs), name=f"run {func!r}")
             return None
         return pack(await _call(func, call_args, call_kwargs))
+
+    run_coroutine = run
 
     async def plugin_add(self, plugin: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Install a plugin (an object or its payload); its ``setup(worker=...)`` is called and awaited.
@@ -207,9 +213,9 @@ class Operations(WorkerBase):
             "nbytes": self.state.nbytes,
         }
 
-    def get_story(self, keys: list[Key]) -> list[list[Any]]:
+    def get_story(self, keys_or_stimuli: Iterable[Key]) -> list[list[Any]]:
         """What happened to these keys: [key, start, finish, cause], oldest first."""
-        return [list(entry) for entry in self.state.story(*keys)]
+        return [list(entry) for entry in self.state.story(*keys_or_stimuli)]
 
     story = get_story
 
