@@ -93,6 +93,10 @@ class SchedulerBase(Server):
             for client in self.state.clients:
                 self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
 
+    def valid_workers_downscaling(self, workers: list[WorkerState]) -> list[WorkerState]:
+        """Those of these that may be closed, if plugins have a say; see :mod:`distributed.scheduler.extending`."""
+        return workers
+
     def call_hooks(self, hook: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of all plugins; see :mod:`distributed.scheduler.extending`."""
 

@@ -19,6 +19,7 @@ from distributed.core.observed import ObservedLog, is_default
 from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, TasksFinished, WorkerEvent
 from distributed.scheduler.base import SchedulerBase
 from distributed.scheduler.completions import Completions, as_startstops
+from distributed.scheduler.state import WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -170,6 +171,14 @@ class Extending(SchedulerBase):
         return self.extensions["plugins"].upload_file(  # type: ignore[no-any-return]
             filename=filename, data=data, load=load
         )
+
+    def valid_workers_downscaling(self, workers: list[WorkerState]) -> list[WorkerState]:
+        """Those of ``workers`` that every plugin would let go."""
+        for plugin in list(self.plugins.values()):
+            choose = getattr(plugin, "valid_workers_downscaling", None)
+            if choose is not None and not is_default(choose):
+                workers = list(choose(self, workers))
+        return workers
 
     # ------------------------------------------------------------ events
 

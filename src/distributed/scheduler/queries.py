@@ -142,9 +142,10 @@ class Queries(SchedulerBase):
         attribute : str
             What to return of each worker: ``address`` or ``name``.
         """
-        workers = list(self.state.workers.values())
+        everybody = list(self.state.workers.values())
+        workers = self.valid_workers_downscaling(everybody)
         if target is not None:
-            n = max(0, len(workers) - target)
+            n = max(0, len(everybody) - target)
         if n is None and not workers:
             return []
         idle_first = sorted(workers, key=lambda ws: (len(ws.processing) + len(ws.backlog), ws.nbytes))

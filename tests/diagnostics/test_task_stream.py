@@ -1,0 +1,81 @@
+"""The task stream and the metadata of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from distributed import Client, Scheduler, Worker, get_task_metadata, get_task_stream
+from distributed.protocol.messages import TasksFinished
+from distributed.scheduler.completions import Completions
+
+
+def test_spans_are_laid_out_without_overlap() -> None:
+    completions = Completions()
+    keys = list(range(6))
+    durations = [1.0, 2.0, 3.0, 0.5, 0.5, 1.0]
+    message = TasksFinished(keys, keys, keys, durations, [""] * 6, [None] * 6)
+    completions.add("w", 2, message, 100.0)
+    spans = completions.take()
+    assert completions.take() == {}
+    for key, duration in zip(keys, durations, strict=True):
+        worker, thread, start, stop = spans[key]
+        assert worker == "w"
+        assert stop - start == pytest.approx(duration)
+        assert stop <= 100.0
+        for other, (_, other_thread, begin, end) in spans.items():
+            assert other == key or other_thread != thread or end <= start or stop <= begin
+    ends = [spans[key][3] for key in keys]
+    assert ends == sorted(ends)
+
+
+def slow(i: int) -> int:
+    time.sleep(0.02)
+    return i
+
+
+def test_task_stream() -> None:
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler, Worker(scheduler.address, nthreads=2) as w:
+            async with Client(scheduler.address, asynchronous=True) as client:
+                await client.submit(abs, -1)
+                begin = time.time()
+                async with get_task_stream(client) as stream:
+                    await client.gather(client.map(slow, range(5)))
+                    with pytest.raises(ZeroDivisionError):
+                        await client.submit(lambda: 1 / 0)
+                assert len(stream.data) == 6
+                assert {record["worker"] for record in stream.data} == {w.address}
+                done = [record for record in stream.data if record["status"] == "OK"]
+                assert len(done) == 5
+                for record in done:
+                    (span,) = record["startstops"]
+                    assert 0.015 < span["stop"] - span["start"] < 1
+                    assert begin - 0.1 < span["start"]
+                    assert record["thread"] in (0, 1)
+                    assert record["type"] == "int"
+                assert len(await client.get_task_stream(count=2)) == 2
+                assert len(await client.get_task_stream(start="1 minute")) == 6
+                assert await client.get_task_stream(start=time.time() + 1) == []
+                with pytest.raises(NotImplementedError, match="draw"):
+                    client.get_task_stream(plot=True)
+
+    asyncio.run(test())
+
+
+def test_task_metadata() -> None:
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler, Worker(scheduler.address, nthreads=2):
+            async with Client(scheduler.address, asynchronous=True) as client:
+                async with get_task_metadata() as tasks:
+                    await client.set_metadata("x", {"a": 1})
+                    await client.submit(slow, 1, key="x")
+                    with pytest.raises(ZeroDivisionError):
+                        await client.submit(lambda: 1 / 0, key="y")
+                assert tasks.state == {"x": "memory", "y": "erred"}
+                assert tasks.metadata == {"x": {"a": 1}}
+                assert not scheduler.plugins
+
+    asyncio.run(test())
