@@ -76,6 +76,7 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
     known = state.tasks
     message = piece.message
     told_before = piece.connection == state.nconnections
+    pinned = state.pinned.setdefault(message.graph, [])
     for task, wanted in zip(piece.tasks, message.wanted, strict=True):
         have = known.setdefault(task.key, task)
         if have is not task:
@@ -95,15 +96,27 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
         if not told_before and have.deps:
             state._tell_dependencies(have)
         have.known = True
+        have.ndependents += (
+            1  # until the graph is complete: releases of other futures must not drop it meanwhile
+        )
+        pinned.append(have)
     state._outbox.graph(message, [call.function for call in piece.calls])
+    if message.last:
+        _unpin(state, message.graph)
 
 
 def handle_end(state: ClientState, graph: int) -> None:
     """The rest of a graph does not come: its maker failed. What nobody needs of it is forgotten."""
-    for task in list(state.tasks.values()):
-        if not task.nfutures and not task.ndependents and task.key in state.tasks:
-            state._drop(task)
+    _unpin(state, graph)
     state._outbox.graph(SubmitGraph(graph, [], [], [], [], [], [], [], True), [])
+
+
+def _unpin(state: ClientState, graph: int) -> None:
+    """The tasks of this graph are kept by futures and dependents alone."""
+    for task in state.pinned.pop(graph, ()):
+        task.ndependents -= 1
+        if not task.ndependents and not task.nfutures:
+            state._drop(task)
 
 
 __all__ = ["GraphPiece", "handle", "handle_end"]

@@ -88,6 +88,7 @@ class ClientState:
         self._log_nkeys = 0
         self._stimulus = 0
         self.nconnections = 0
+        self.pinned: dict[int, list[ClientTask]] = {}  # of graphs that are not complete yet
 
     # ------------------------------------------------------------ events of the user
 
@@ -390,6 +391,9 @@ class ClientState:
     def validate(self) -> None:
         """Check everything that must hold between turns. Raises ``AssertionError``."""
         dependents: dict[Key, int] = {}
+        for pinned in self.pinned.values():
+            for task in pinned:
+                dependents[task.key] = dependents.get(task.key, 0) + 1
         for task in self.tasks.values():
             for dep in task.deps:
                 dependents[dep] = dependents.get(dep, 0) + 1

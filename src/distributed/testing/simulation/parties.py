@@ -202,7 +202,6 @@ class Client:
         self.futures: dict[str, ClientTask] = {}
         self.twins: dict[str, list[ClientTask]] = {}  # more futures on the keys of futures
         self.nsending = 0
-        self.unfinished: set[int] = set()
         self.scattering: dict[str, Scatter] = {}
         self.scheduler: int | None = None
         self.workers: dict[str, None] = {}
@@ -263,8 +262,7 @@ class Client:
         if self.end is not None and self.registered:
             self.end.send(self.machine.drain())
         self.machine.take_woken()
-        if not self.unfinished:  # its inner nodes have no dependents yet
-            self.machine.validate()
+        self.machine.validate()
 
     # ------------------------------------------------------------ the user
 
@@ -310,9 +308,6 @@ class Client:
         self.nsending -= 1
         if self.closed:
             return
-        self.unfinished.add(piece.message.graph)
-        if piece.message.last:
-            self.unfinished.discard(piece.message.graph)
         for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
             if wanted:
                 self.twins.setdefault(str(task.key), []).append(task)
@@ -323,7 +318,6 @@ class Client:
 
     def end_graph(self, graph: int) -> None:
         if not self.closed:
-            self.unfinished.discard(graph)
             self.machine.handle_graph_end(graph)
             self.turn()
 
