@@ -127,7 +127,7 @@ class KilledWorker(Exception):
     allowed_failures : int
         How many such deaths the configuration ``distributed.scheduler.allowed-failures`` forgives.
     reason : str, optional
-        What is known of the last death: exit code, signal, memory.
+        The workers and what is known of each death: exit status or signal, and memory.
     """
 
     def __init__(self, task: Any, last_worker: str, allowed_failures: int, reason: str = "") -> None:
@@ -138,11 +138,10 @@ class KilledWorker(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        because = f" ({self.reason})" if self.reason else ""
+        who = self.reason or f"the last one at {self.last_worker}"
         return (
-            f"Task {self.task!r} was running on {self.allowed_failures + 1} workers as they died, the last one at "
-            f"{self.last_worker}{because}. The task itself probably kills its worker: look at that worker's log, and "
-            "at the memory the task takes"
+            f"Task {self.task!r} was running on {self.allowed_failures + 1} workers as they died: {who}. The task "
+            "itself probably kills its worker: look at the worker's log, and at the memory the task takes"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -291,6 +292,10 @@ async def _serve(servers: list[Any], address: str, *, with_nanny: bool, at_eof: 
     life = asyncio.gather(*(_live(server, None if with_nanny else announce) for server in servers))
     try:
         await first(stop.wait(), life)
+        if stop.signum == signal.SIGTERM:  # batch systems and container managers say so some time ahead
+            limit = config.seconds("distributed.worker.leave-timeout")
+            tell(NAME, f"SIGTERM: leaving the network, in at most {limit or 0:g} s; once more ends at once")
+            await asyncio.gather(*(server.leave(reason="SIGTERM") for server in servers))
     except RuntimeError as error:  # the worker process says why it could not start
         raise Fatal(str(error)) from None
     finally:

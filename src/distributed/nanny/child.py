@@ -40,6 +40,8 @@ def main(channel: IO[bytes]) -> None:
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             status = runner.run(_run(spec, channel, nanny))
+        with contextlib.suppress(OSError):  # the nanny may be gone by now
+            os.write(nanny, encode_line("ended"))  # an exit without it was a task's doing
     except EOFError:
         status = 1
     except BaseException as error:
@@ -71,11 +73,20 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
         nonlocal status
         if not closing:
             status = exit_status
-            closing.append(loop.create_task(_close(worker, reason)))
+        closing.append(loop.create_task(_close(worker, reason)))
+
+    def leave(exit_status: int, reason: str) -> None:
+        nonlocal status
+        if not closing:
+            status = exit_status
+            closing.append(loop.create_task(_leave(worker, reason)))
 
     def command(message: dict[str, Any]) -> None:
+        reason = message.get("reason", "nanny-close")
         if message["op"] == "close":
-            close(0, message.get("reason", "nanny-close"))
+            close(0, reason)
+        elif message["op"] == "leave":
+            leave(0, reason)
 
     guarded = asyncio.Event()
     guard = threading.Thread(
@@ -85,7 +96,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
         daemon=True,
     )
     guard.start()
-    loop.add_signal_handler(signal.SIGTERM, close, 128 + signal.SIGTERM, "SIGTERM")
+    loop.add_signal_handler(signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
     try:
         await worker
@@ -102,7 +113,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
         os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))
         await worker.finished()
     if closing:
-        await closing[0]
+        await asyncio.wait(closing)
         return status
     return EXIT_RESTART if getattr(worker, "wants_restart", False) else 0
 
@@ -112,6 +123,15 @@ async def _close(worker: Any, reason: str) -> None:
         await worker.close(reason=reason, nanny=False)
     except Exception:
         logger.exception("the worker did not close cleanly")
+
+
+async def _leave(worker: Any, reason: str) -> None:
+    """Retire within the configured time, then close; a class of the user's may not know how to retire."""
+    try:
+        await getattr(worker, "leave", worker.close)(reason=reason)
+    except Exception:
+        logger.exception("the worker did not leave in order")
+        await _close(worker, reason)
 
 
 def _watch_nanny(

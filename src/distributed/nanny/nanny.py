@@ -26,6 +26,7 @@ from distributed.nanny.memory import NannyMemoryManager
 from distributed.nanny.operations import Operations, scratch_directory
 from distributed.nanny.process import LaunchedProcess, WorkerProcess, WorkerStartError
 from distributed.nanny.supervisor import Supervisor
+from distributed.nanny.witness import Witness
 from distributed.preloading import PreloadManager, process_preloads
 from distributed.scheduler_file import read_scheduler_address
 from distributed.security import Security
@@ -173,12 +174,14 @@ class Nanny(Operations):
             on_end=self._worker_ended,
         )
         self._launched: LaunchedProcess | None = None
+        self._witness = Witness()
         self._failure: Exception | None = None
         handlers: dict[str, Callable[..., Any]] = {
             "instantiate": self.instantiate,
             "kill": self.kill,
             "restart": self.restart,
             "close_gracefully": self.close_gracefully,
+            **self._witness.handlers(),
             **self.operations(),
         }
         super().__init__(handlers, security=security)
@@ -261,6 +264,20 @@ class Nanny(Operations):
     async def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
         """The worker is about to end by its own will: do not start it again."""
         self.status = Status.closing_gracefully
+
+    async def leave(self, timeout: float | None = None, reason: str = "nanny-leave") -> None:
+        """Have the worker retire, so that nothing is lost with it, then end both.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds for the worker to finish what it runs and for its data to be moved; then it is killed. Default:
+            ``distributed.worker.leave-timeout``.
+        """
+        limit = configuration.seconds("distributed.worker.leave-timeout") if timeout is None else timeout
+        self.status = Status.closing_gracefully
+        await self._supervisor.leave(limit or 0.0, reason)
+        await self.close(reason=reason)
 
     async def close(self, timeout: float | None = 5, reason: str = "nanny-close") -> None:
         """End the worker, by force after ``timeout`` seconds, then this server."""
@@ -346,7 +363,7 @@ class Nanny(Operations):
             logging_level=self._logging_level(),
         )
         launched, self._launched = self._launched, None
-        return WorkerProcess(spec, env=worker_environment(self.env), launched=launched)
+        return self._witness.follow(WorkerProcess(spec, env=worker_environment(self.env), launched=launched))
 
     def _logging_level(self) -> int:
         own = logging.getLogger("distributed").getEffectiveLevel()

@@ -97,6 +97,14 @@ class WorkerProcess:
         Exit status; negative: minus the signal that killed it.
     address, local_directory : str or None
         What the worker reported when it had started.
+    memory : int
+        Resident memory in bytes when somebody last looked; 0 if nobody has.
+    killed_for : str
+        Why its nanny killed it; empty if it did not.
+    ended : asyncio.Event
+        Set when the process has ended, before its last words have been read.
+    ended_in_order : bool
+        Whether its last word was that the worker has closed; if not, a task may have ended the process.
     """
 
     def __init__(
@@ -115,6 +123,10 @@ class WorkerProcess:
         self.returncode: int | None = None
         self.address: str | None = None
         self.local_directory: str | None = None
+        self.memory = 0
+        self.killed_for = ""
+        self.ended = asyncio.Event()
+        self.ended_in_order = False
         self._popen: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -165,10 +177,17 @@ class WorkerProcess:
 
     async def stop(self, timeout: float, reason: str = "nanny-close") -> None:
         """Ask the worker to close; kill the process if it has not ended after ``timeout`` seconds."""
+        await self._ask_to_end("close", timeout, reason)
+
+    async def leave(self, timeout: float, reason: str) -> None:
+        """Ask the worker to retire: finish what it runs, have its data moved; kill it after ``timeout`` seconds."""
+        await self._ask_to_end("leave", timeout, reason)
+
+    async def _ask_to_end(self, op: str, timeout: float, reason: str) -> None:
         if not self.is_alive():
             return
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode_line("close", reason=reason))
+            self._writer.write(encode_line(op, reason=reason))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self.wait()
@@ -218,6 +237,8 @@ class WorkerProcess:
             self.local_directory = message["local_directory"]
             if not self._started.done():
                 self._started.set_result(None)
+        elif message["op"] == "ended":
+            self.ended_in_order = True
         elif message["op"] == "failed" and not self._started.done():
             failure = WorkerStartError(message["message"], message["error"], message["traceback"])
             self._started.set_exception(failure)
@@ -254,6 +275,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self.returncode = self._popen.wait()
+        self.ended.set()
         asyncio.ensure_future(self._finish())  # noqa: RUF006 - ends by itself; the loop waits for `_exited`
 
     async def _finish(self) -> None:

@@ -104,6 +104,13 @@ class Supervisor:
         if self.process is not None:
             await self.process.stop(timeout, reason)
 
+    async def leave(self, timeout: float, reason: str) -> None:
+        """As :meth:`stop`, but the worker retires first: what only it holds is moved."""
+        self._wanted = False
+        await self._stop_reviving()
+        if self.process is not None:
+            await self.process.leave(timeout, reason)
+
     async def restart(self, timeout: float, reason: str) -> None:
         """End the worker and start a fresh one."""
         await self.stop(timeout, reason)
@@ -128,7 +135,7 @@ class Supervisor:
         if process is not self.process or not self._wanted or process.address is None:
             return  # we ended it ourselves, or `start` raises
         self.last_exit = process.describe_exit()
-        if process.returncode == 0:
+        if process.returncode == 0 and process.ended_in_order:
             self._wanted = False
             self._on_end(None)
             return

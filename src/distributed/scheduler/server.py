@@ -22,6 +22,7 @@ from distributed.scheduler.extending import Extending
 from distributed.scheduler.introspection import Introspection
 from distributed.scheduler.peers import Peers
 from distributed.scheduler.replicas import Replicas
+from distributed.scheduler.vigil import Vigil
 from distributed.scheduler.state import (
     ClientState,
     SchedulerState,
@@ -38,7 +39,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
+class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas):
     """The scheduler of a network.
 
     Parameters
@@ -98,6 +99,7 @@ class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
         self.settings = Settings(
             allowed_failures=_first(allowed_failures, config.get("distributed.scheduler.allowed-failures")),
             worker_ttl=_seconds(worker_ttl, "distributed.scheduler.worker-ttl", 300.0),
+            worker_hang_limit=_seconds(None, "distributed.scheduler.worker-hang-limit", 600.0),
             client_grace=_seconds(None, "distributed.scheduler.client-ttl", 60.0),
             unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
             muster=_seconds(None, "distributed.scheduler.muster-timeout", 10.0),
@@ -112,6 +114,7 @@ class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
             blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
             security=security,
         )
+        self.init_vigil()
         self.init_extending(extensions)
         self.handlers.update(
             {
@@ -267,7 +270,7 @@ class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
             if self.wants_transitions:
                 self.worker_said(address, messages)
 
-        self._bind(comm, address, on_stream, self._worker_closed)
+        self._bind(comm, address, on_stream, self.worker_lost)
         self.note_workers_changed()
         self.worker_joined(address)
         logger.info("Worker %s registered with %s threads", address, nthreads)
@@ -298,31 +301,9 @@ class Scheduler(DataOperations, Peers, Extending, Introspection, Replicas):
             self.client_lost(client)
             self.schedule_flush()
 
-    def _worker_closed(self, address: str, comm: Connection) -> None:
-        if self._streams.get(address) is comm:
-            del self._streams[address]
-            if address in self.state.workers and self.status is Status.running:
-                logger.warning("Worker %s is gone: its connection was lost", address)
-                self.state.remove_worker(address, time.monotonic(), reason="its connection was lost")
-                self.schedule_flush()
-            self.note_workers_changed()
-
     def _heartbeat_interval(self) -> float:
         """Seconds between two heartbeats of a worker: longer in large networks."""
         return min(5.0, max(0.5, len(self.state.workers) / 200))
-
-    def check_worker_ttl(self) -> None:
-        """Let time pass for the state machine, and remove workers that were silent for too long."""
-        now = time.monotonic()
-        state = self.state
-        for address in state.tick(now):
-            ttl = self.settings.worker_ttl
-            logger.warning("Worker %s was silent for more than %s s: counted as dead", address, ttl)
-            stream = self._streams.pop(address, None)
-            state.remove_worker(address, now, reason=f"it was silent for more than {ttl} s")
-            if stream is not None:
-                stream.abort()
-            self.note_workers_changed()
 
     def _tick(self) -> None:
         now = time.monotonic()

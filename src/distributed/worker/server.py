@@ -332,15 +332,36 @@ class Worker(Extending, WorkerSurface):
 
         ``restart``: the nanny starts another worker; default ``lifetime_restart``.
         """
-        if self.status in (Status.closing_gracefully, Status.closing, Status.closed):
+        if self.status not in (Status.running, Status.paused):
             return
+        await self._retire(reason)
+        await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
+
+    async def leave(self, timeout: float | None = None, reason: str = "worker-leave") -> None:
+        """As :meth:`close_gracefully`, but close after ``timeout`` seconds even if something is left to do.
+
+        Default: ``distributed.worker.leave-timeout``. What is lost then is computed again elsewhere.
+        """
+        limit = config.seconds("distributed.worker.leave-timeout") if timeout is None else timeout
+        if self.status in (Status.running, Status.paused):
+            try:
+                async with asyncio.timeout(limit):
+                    await self._retire(reason)
+            except TimeoutError:
+                logger.warning(
+                    "Worker at %s was not done within %s s (%s): %d tasks still run, it holds %d results",
+                    *(self.address, limit, reason, self.state.executing_count, len(self.data)),
+                )
+        await self.close(reason=reason)
+
+    async def _retire(self, reason: str) -> None:
+        """Finish what runs, and have what only this worker holds moved."""
         self.status = Status.closing_gracefully
         logger.info("Worker at %s leaves: %s", self.address, reason)
         try:
             await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=False)
         except OSError as error:
             logger.warning("the scheduler could not be told that %s leaves: %s", self.address, error)
-        await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
 
     def _lifetime_over(self) -> None:
         # Not by spawn: what closes the server must not be among the tasks that closing cancels.

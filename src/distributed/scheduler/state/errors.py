@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from distributed.exceptions import KilledWorker, LostDataError
@@ -22,9 +23,9 @@ def task_error(exception: Exception, key: Key, erred_on: list[str] | None = None
     )
 
 
-def killed_worker(ts: TaskState, address: str, reason: str, allowed_failures: int) -> TaskError:
-    """The task was running on too many workers as they died."""
-    return task_error(KilledWorker(ts.key, address, allowed_failures, reason), ts.key, [address])
+def killed_worker(ts: TaskState, address: str, deaths: Iterable[str], allowed_failures: int) -> TaskError:
+    """The task was running on too many workers as they died; ``deaths`` says of each who and how."""
+    return task_error(KilledWorker(ts.key, address, allowed_failures, "; ".join(deaths)), ts.key, [address])
 
 
 def never_came(ts: TaskState) -> TaskError:

@@ -32,6 +32,7 @@ class Settings:
 
     allowed_failures: int = 3
     worker_ttl: float = 300.0
+    worker_hang_limit: float = 600.0
     client_grace: float = 60.0
     unclaimed_grace: float = 60.0
     muster: float = 10.0
@@ -95,6 +96,8 @@ class Index:
         self.complete_at = 0.0
         # Inner nodes of graphs as they were submitted, until when their dependents should have been: (time, tasks).
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
+        # Of suspicious tasks, the workers that died with them, and how: for the error in the end.
+        self.suspects: dict[TaskState, list[str]] = {}
         self.outbox = Outbox()
         self.retired: list[str] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).

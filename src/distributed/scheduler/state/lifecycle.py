@@ -237,6 +237,7 @@ def forgive(s: Index, ts: TaskState) -> None:
     s.set_state(ts, "released")
     ts.error = None
     ts.suspicious = 0
+    s.suspects.pop(ts, None)
     ts.careful = False
     ts.retries = 0 if ts.spec is None else ts.spec.options.retries
 
@@ -274,6 +275,8 @@ def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
     if ts.state == "erred":
         s.set_state(ts, "released")
     s.set_state(ts, "forgotten")
+    if s.suspects:
+        s.suspects.pop(ts, None)
     ts.args = b""
     del s.tasks[ts.key]
     spec = ts.spec

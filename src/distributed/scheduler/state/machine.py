@@ -146,7 +146,19 @@ class SchedulerState(Index):
         muster.expire(self)
         retirement.check_all(self)
         placement.balance(self)
-        return [ws.address for ws in self.workers.values() if now - ws.last_seen > self.settings.worker_ttl]
+        ttl, limit = self.settings.worker_ttl, self.settings.worker_hang_limit
+        return [
+            ws.address
+            for ws in self.workers.values()
+            if now - ws.last_seen > ttl
+            and (now - ws.last_vouched > ttl or now - ws.last_seen > max(ttl, limit))
+        ]
+
+    def vouch_for(self, address: str, now: float) -> None:
+        """Somebody who can see a silent worker's process says that it runs: wait on, as far as the hang limit."""
+        ws = self.workers.get(address)
+        if ws is not None:
+            ws.last_vouched = now
 
     def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
         """End of the turn: give workers that have room what is queued; hand over all messages by peer."""

@@ -110,7 +110,7 @@ class TaskState:
     nbytes : int
         Size of the result, bytes; negative while unknown.
     suspicious : int
-        Number of workers that died while this task was surely running on them.
+        Number of workers that died while this task was surely running on them; who and how is in ``Index.suspects``.
     careful : bool
         Was among many tasks on a worker that died: run it without company until it has proved harmless.
     """
@@ -229,6 +229,8 @@ class WorkerState:
         Runnable tasks that prefer this worker and have not been sent to it.
     steal_asked : bool
         A StealTasks is under way.
+    last_seen, last_vouched : float
+        When it spoke last; when its nanny said last that it lives.
     """
 
     __slots__ = (
@@ -240,6 +242,7 @@ class WorkerState:
         "host",
         "last_completion",
         "last_seen",
+        "last_vouched",
         "long_running",
         "memory_limit",
         "metrics",
@@ -278,6 +281,7 @@ class WorkerState:
         self.server_id = server_id
         self.status = "running"
         self.last_seen = now
+        self.last_vouched = now
         self.last_completion = now
         self.metrics: dict[str, Any] = {}
         self.extra = extra or {}

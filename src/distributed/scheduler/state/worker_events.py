@@ -79,6 +79,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
         if not expected:
             if surely_running or ts in ws.long_running:
                 ts.suspicious += 1
+                s.suspects.setdefault(ts, []).append(f"{address} ({reason})" if reason else address)
             if ts.suspicious > s.settings.allowed_failures:
                 killed.append(ts)
                 continue
@@ -87,7 +88,8 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
             ts.careful = True
     for ts in killed:
         if ts.state == "processing":
-            lifecycle.to_erred(s, ts, errors.killed_worker(ts, address, reason, s.settings.allowed_failures))
+            deaths = s.suspects.get(ts, ())
+            lifecycle.to_erred(s, ts, errors.killed_worker(ts, address, deaths, s.settings.allowed_failures))
     held = list(ws.has_what)
     for ts in held:
         lifecycle.remove_replica(ts, ws)

@@ -1,0 +1,172 @@
+"""Workers that die, by tasks of theirs or by others: what is run again, and what the user is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_bench import FaultBench, worker_pid
+from fault_tasks import (
+    add,
+    exit_with,
+    inc,
+    kill_own_process,
+    noted,
+    notes,
+    segfault,
+    total,
+    wait_for,
+)
+from system_bench import alive, wait_until
+
+from distributed import Client
+from distributed.exceptions import KilledWorker, LostDataError
+
+HOW = {
+    "os._exit": (exit_with, (3,), "ended with exit status 3"),
+    "os._exit 0": (exit_with, (0,), "ended with exit status 0"),
+    "SIGKILL": (kill_own_process, (int(signal.SIGKILL),), "was killed by SIGKILL"),
+    "SIGSEGV": (segfault, (), "was killed by SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_task_that_kills_its_workers(bench: FaultBench, how: str) -> None:
+    """The error names the task and, of each worker that died with it, address, how it ended, and memory."""
+    function, args, ending = HOW[how]
+    bench.configure(scheduler__allowed_failures=1, nanny__quick_failure="0s")
+    _, address = bench.scheduler()
+    commands = [bench.worker(address) for _ in range(2)]
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        innocent = client.map(inc, range(50))
+        guilty = client.submit(function, *args, key="guilty", pure=False)
+        with pytest.raises(KilledWorker) as caught:
+            guilty.result(timeout=60)
+        error = caught.value
+        assert error.task == "guilty"
+        assert error.allowed_failures == 1
+        deaths = re.findall(
+            r"(tcp://[\d.:]+) \(its process \d+ ([^;]*?), last memory (\d+) MiB\)", str(error)
+        )
+        assert len(deaths) == 2, str(error)
+        assert {ending for _, ending, _ in deaths} == {ending}
+        assert all(10 < int(memory) < 2000 for _, _, memory in deaths)
+        assert deaths[-1][0] == error.last_worker
+        assert client.gather(innocent) == list(range(1, 51)), "tasks beside it are not harmed"
+        if how != "os._exit 0":
+            wait_until(
+                lambda: len(client.scheduler_info()["workers"]) == 2, "the nannies have started others"
+            )
+    assert all(command.process.poll() is None for command in commands) or how == "os._exit 0"
+
+
+def test_scattered_data_that_is_lost_is_a_clear_error(bench: FaultBench) -> None:
+    _, address = bench.scheduler()
+    command = bench.worker(address)
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        [data] = client.scatter([12345], hash=False)
+        waiting = client.submit(inc, data)
+        assert waiting.result(timeout=30) == 12346
+        os.kill(worker_pid(command), signal.SIGKILL)
+        with pytest.raises(
+            LostDataError, match=r"was scattered .* cannot be\s+computed again. Scatter it again"
+        ):
+            client.submit(add, data, 5).result(timeout=30)
+        with pytest.raises(LostDataError, match=re.escape(repr(data.key))):
+            data.result(timeout=30)
+        assert client.submit(inc, 1, pure=False).result(timeout=30) == 2
+
+
+def test_scattered_data_with_copies_survives(bench: FaultBench) -> None:
+    _, address = bench.scheduler()
+    commands = [bench.worker(address) for _ in range(2)]
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        [data] = client.scatter([12345], broadcast=True, hash=False)
+        os.kill(worker_pid(commands[0]), signal.SIGKILL)
+        assert client.submit(inc, data).result(timeout=30) == 12346
+        assert data.result(timeout=30) == 12345
+
+
+# ---------------------------------------------------------------- leaving in order
+
+
+def holders(client: Client, futures: list[Any]) -> dict[Any, tuple[str, ...]]:
+    return {key: tuple(addresses) for key, addresses in client.who_has(futures).items()}
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_sigterm_moves_data_and_finishes_what_runs(
+    bench: FaultBench, tmp_path: Path, notes_folder: str, nanny: bool
+) -> None:
+    _, address = bench.scheduler()
+    first = bench.worker(address, "--name", "first", *([] if nanny else ["--no-nanny"]))
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        results = client.map(noted, [str(i) for i in range(100)], folder=notes_folder)
+        [data] = client.scatter([7], hash=False)
+        client.gather(results)
+        running = client.submit(wait_for, str(tmp_path / "go"), "done", notes_folder, "running")
+        wait_until(lambda: "running" in notes(notes_folder), "the task runs")
+        bench.worker(address, "--name", "second")
+        client.wait_for_workers(2)
+        first.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: first.errors("SIGTERM: leaving"), "it says what it does")
+        wait_until(
+            lambda: all(len(who) == 2 or "first" not in who for who in holders(client, results).values()),
+            "results were copied",
+        )
+        assert first.process.poll() is None, "it waits for the task that runs"
+        (tmp_path / "go").touch()
+        assert first.process.wait(30) == 0
+        assert running.result(timeout=30) == "done"
+        assert client.gather(results) == [1] * 100
+        assert data.result(timeout=30) == 7, "scattered data was moved too"
+        assert len(client.scheduler_info()["workers"]) == 1
+    lines = notes(notes_folder)
+    assert len(lines) == len(set(lines)) == 101, "nothing was run again"
+
+
+def test_sigterm_waits_no_longer_than_configured(
+    bench: FaultBench, tmp_path: Path, notes_folder: str
+) -> None:
+    bench.configure(worker__leave_timeout="1s")
+    _, address = bench.scheduler()
+    first = bench.worker(address)
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        running = client.submit(wait_for, str(tmp_path / "go"), "done", notes_folder, "run")
+        wait_until(lambda: notes(notes_folder) == ["run"], "the task runs")
+        bench.worker(address)
+        begin = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(30) == 0
+        assert 0.9 < time.monotonic() - begin < 10
+        assert any("was not done within 1.0 s" in line for line in first.err), first.text
+        wait_until(lambda: notes(notes_folder) == ["run", "run"], "it runs elsewhere")
+        (tmp_path / "go").touch()
+        assert running.result(timeout=30) == "done"
+
+
+def test_lifetime_with_stagger_loses_nothing(bench: FaultBench, notes_folder: str) -> None:
+    _, address = bench.scheduler()
+    arguments = ("--lifetime", "1500ms", "--lifetime-stagger", "500ms", "--lifetime-restart")
+    commands = [bench.worker(address, *arguments) for _ in range(2)]
+    bench.worker(address)
+    with Client(address) as client:
+        client.wait_for_workers(3)
+        before = {worker_pid(command) for command in commands}
+        parts = client.map(noted, [str(i) for i in range(300)], folder=notes_folder, delay=0.01)
+        result = client.submit(total, parts)
+        wait_until(lambda: not any(map(alive, before)), "both have been replaced")
+        assert result.result(timeout=60) == 300
+        assert client.gather(parts) == [1] * 300
+    lines = notes(notes_folder)
+    assert len(lines) == len(set(lines)) == 300, "a worker whose lifetime ends loses nothing"
