@@ -15,7 +15,16 @@ from coordination_helpers import network, run, until, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed import Client, LocalCluster, Lock, Semaphore, get_client, get_worker
+from distributed import (
+    Client,
+    LocalCluster,
+    Lock,
+    MultiLock,
+    Scheduler,
+    Semaphore,
+    get_client,
+    get_worker,
+)
 from distributed.coordination.parking import Owner
 from distributed.coordination.semaphore import Leases
 
@@ -236,6 +245,33 @@ def test_waiting_survives_a_broken_connection() -> None:
             await lock.release()
             assert await waiting is True
             await other.close()
+
+    run(test)
+
+
+def test_locks_survive_a_restart_of_the_scheduler() -> None:
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler:
+            address = scheduler.address
+            first = await Client(address, asynchronous=True, set_as_default=False)
+            second = await Client(address, asynchronous=True, set_as_default=False)
+            lock, several = Lock("x", first), MultiLock(["y", "z"], first)
+            assert await lock.acquire()
+            assert await several.acquire()
+            released = Lock("free", first)
+            await released.acquire()
+            await released.release()
+        async with Scheduler(host=address) as scheduler:
+            await until(lambda: scheduler.clients.keys() >= {first.id, second.id}, "both are back")
+            assert not await Lock("x", second).acquire(timeout=0.05)
+            assert not await MultiLock(["z"], second).acquire(timeout=0.05)
+            assert await Lock("free", second).acquire(timeout=5)
+            assert await lock.release()
+            await several.release()
+            assert await Lock("x", second).acquire(timeout=5)
+            assert await MultiLock(["z"], second).acquire(timeout=5)
+            await first.close()
+            await second.close()
 
     run(test)
 

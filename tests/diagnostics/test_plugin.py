@@ -397,3 +397,20 @@ def test_packages_that_cannot_be_installed(processes: Client) -> None:
     with pytest.raises(TypeError, match="list of names"):
         PipInstall("pandas")  # type: ignore[arg-type]
     assert CondaInstall(["x"]).command()[:3] == ["conda", "install", "-y"]
+
+
+def test_plugins_have_a_say_in_which_workers_are_closed() -> None:
+    class Keep(SchedulerPlugin):
+        def valid_workers_downscaling(self, scheduler: Any, workers: list[Any]) -> list[Any]:
+            return [ws for ws in workers if ws.name != "precious"]
+
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler:
+            async with (
+                Worker(scheduler.address, nthreads=1, name="precious"),
+                Worker(scheduler.address, nthreads=1, name="other"),
+            ):
+                scheduler.add_plugin(Keep())
+                assert scheduler.workers_to_close(n=2, attribute="name") == ["other"]
+
+    asyncio.run(test())

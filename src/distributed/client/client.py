@@ -111,6 +111,7 @@ class Client(
         self.scheduler_file = scheduler_file
         self.direct_to_workers = direct_to_workers
         self.extensions = Extensions(self, CLIENT, extensions)
+        self.held = {}
         self.topics = {} if self.worker_address else dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
         self.scheduler = SchedulerProxy(self)
@@ -263,6 +264,8 @@ class Client(
             if reply.get("status") != "OK":
                 raise OSError(reply.get("message") or f"{self._address} refused to register this client")
             session.joined(reply["scheduler_id"], reply["workers"])
+            for op, kwargs in self.held.values():
+                connection.notify(op, **kwargs)
         except BaseException:
             connection.abort()
             raise

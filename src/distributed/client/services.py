@@ -26,6 +26,8 @@ class ServicesMixin:
     extensions: Extensions
     #: Topics whose events the scheduler sends to this client, told to it at every registration.
     topics: dict[str, None]
+    #: Calls that a scheduler is told again when this client registers anew, by what they are about: leases it holds.
+    held: dict[str, tuple[str, dict[str, Any]]]
     #: Address of the worker whose tasks this client serves, or "".
     worker_address: str = ""
 

@@ -22,7 +22,7 @@ from distributed.client import get_client
 from distributed.client.future import Future
 from distributed.loops import as_loop, seconds
 from distributed.protocol.errors import pack_error, unpack_error
-from distributed.protocol.payload import pack, unpack
+from distributed.protocol.payload import Serialized, pack, unpack
 from distributed.threadstate import thread_state
 from distributed.worker import context
 from distributed.worker.executor import Slot, current_run
@@ -330,7 +330,8 @@ class WorkerActors:
         if found is None:
             return {"status": "missing"}
         try:
-            arguments, named = unpack(args), unpack(kwargs)
+            arguments = unpack(args) if isinstance(args, bytes | Serialized) else args
+            named = unpack(kwargs) if isinstance(kwargs, bytes | Serialized) else kwargs or {}
             return {"status": "OK", "result": pack(await self._call(found, function, arguments, named))}
         except Exception as error:
             return _failure(error)

@@ -171,10 +171,12 @@ class MultiLock(Handle):
         return self.sync(self._acquire, positive(timeout), wanted)
 
     async def _acquire(self, timeout: float | None, nlocks: int) -> bool:
-        acquired: bool = await self._wait_call(
-            "multi_lock_acquire", timeout, ident=self.id, owner=self._owner, names=self.names, nlocks=nlocks
-        )
+        request = {"ident": self.id, "owner": self._owner, "names": self.names, "nlocks": nlocks}
+        acquired: bool = await self._wait_call("multi_lock_acquire", timeout, **request)
         self._locked = acquired
+        if acquired:
+            # a scheduler that was started anew hears of it when the client is back
+            self.client.held[self.id] = "multi_lock_acquire", {**request, "timeout": 0.0}
         return acquired
 
     def release(self) -> Any:
@@ -182,6 +184,7 @@ class MultiLock(Handle):
         if not self._locked:
             raise ValueError("Lock is not yet acquired")
         self._locked = False
+        self.client.held.pop(self.id, None)
         return self.sync(self._call, "multi_lock_release", ident=self.id)
 
     def locked(self) -> bool:

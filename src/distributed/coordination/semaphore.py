@@ -189,16 +189,17 @@ class Semaphore(Handle):
         if self._closed:
             raise RuntimeError(f"{self!r} was closed")
         lease = uuid.uuid4().hex
-        acquired: bool = await self._wait_call(
-            "semaphore_acquire",
-            timeout,
-            name=self._ident,
-            max_leases=self.max_leases,
-            lease=lease,
-            owner=self._owner,
-        )
+        request = {
+            "name": self._ident,
+            "max_leases": self.max_leases,
+            "lease": lease,
+            "owner": self._owner,
+        }
+        acquired: bool = await self._wait_call("semaphore_acquire", timeout, **request)
         if acquired:
             self._leases.append(lease)
+            # a scheduler that was started anew hears of it when the client is back
+            self.client.held[lease] = "semaphore_acquire", {**request, "timeout": 0.0}
         return acquired
 
     def release(self) -> Any:
@@ -207,6 +208,7 @@ class Semaphore(Handle):
             lease = self._leases.popleft()
         except IndexError:
             raise RuntimeError("Released too often") from None
+        self.client.held.pop(lease, None)
         return self.sync(self._call, "semaphore_release", name=self._ident, lease=lease)
 
     def get_value(self) -> Any:
@@ -223,6 +225,8 @@ class Semaphore(Handle):
     def close(self) -> Any:
         """Forget it in the scheduler: all leases end, those who wait get a RuntimeError."""
         self._closed = True
+        for lease in self._leases:
+            self.client.held.pop(lease, None)
         self._leases.clear()
         return self.sync(self._call, "semaphore_close", name=self._ident)
 

@@ -30,6 +30,7 @@ class Operations(Server):
     """
 
     local_directory: str | None
+    scheduler_address: str
     plugins: dict[str, Any]
     scratch: str
 
@@ -110,6 +111,11 @@ class Operations(Server):
         if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
             import_file(path)
         return {"status": "OK", "nbytes": len(content)}
+
+    async def log_event(self, topic: Any, msg: Any) -> None:
+        """Have the scheduler log an event under a topic, or under several. ``msg`` is made of plain Python values."""
+        names = topic if isinstance(topic, str) else list(topic)
+        await self.rpc(self.scheduler_address).log_event(topic=names, msg=msg)
 
     def remove_scratch(self) -> None:
         """Remove the directory, if it was made, with what a killed worker has left in it."""

@@ -150,16 +150,16 @@ class Queries(SchedulerBase):
             return []
         idle_first = sorted(workers, key=lambda ws: (len(ws.processing) + len(ws.backlog), ws.nbytes))
         if n is not None:
-            chosen = idle_first[: max(0, min(n, len(workers) - (minimum or 0)))]
+            chosen = idle_first[: max(0, min(n, len(everybody) - (minimum or 0)))]
         else:
             if self.state.queue or self.state.unrunnable:
                 return []
             ratio = memory_ratio or 2
-            needed = ratio * sum(ws.nbytes for ws in workers)
-            limit = sum(ws.memory_limit for ws in workers)
+            needed = ratio * sum(ws.nbytes for ws in everybody)
+            limit = sum(ws.memory_limit for ws in everybody)
             chosen = []
             for ws in idle_first:
-                if ws.processing or ws.backlog or len(workers) - len(chosen) <= (minimum or 0):
+                if ws.processing or ws.backlog or len(everybody) - len(chosen) <= (minimum or 0):
                     break
                 limit -= ws.memory_limit
                 if limit < needed:

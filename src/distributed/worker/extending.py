@@ -84,6 +84,20 @@ class Extending(Operations):
                 except Exception:
                     logger.exception("a worker plugin failed in transition: %r", hook)
 
+    # ------------------------------------------------------------ actors
+
+    async def actor_execute(
+        self, actor: Any = None, function: str = "", args: Any = (), kwargs: Any = None
+    ) -> dict[str, Any]:
+        """Call a method of an actor that lives here; its answer as it travels."""
+        answer: dict[str, Any] = await self.extensions["actors"].actor_execute(actor, function, args, kwargs)
+        return answer
+
+    def actor_attribute(self, actor: Any = None, attribute: str = "") -> dict[str, Any]:
+        """Read an attribute of an actor that lives here; its answer as it travels."""
+        answer: dict[str, Any] = self.extensions["actors"].actor_attribute(actor, attribute)
+        return answer
+
     # ------------------------------------------------------------ events
 
     def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
