@@ -165,8 +165,8 @@ __all__ = [
     "secede",
     "sync",
     "wait",
-    "worker_client",
     "warn",
+    "worker_client",
 ]
 
 

@@ -38,7 +38,10 @@ def slow(i: int) -> int:
 
 def test_task_stream() -> None:
     async def test() -> None:
-        async with Scheduler(host="127.0.0.1", port=0) as scheduler, Worker(scheduler.address, nthreads=2) as w:
+        async with (
+            Scheduler(host="127.0.0.1", port=0) as scheduler,
+            Worker(scheduler.address, nthreads=2) as w,
+        ):
             async with Client(scheduler.address, asynchronous=True) as client:
                 await client.submit(abs, -1)
                 begin = time.time()

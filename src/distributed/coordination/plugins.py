@@ -16,7 +16,6 @@ from distributed import config
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
-from distributed.utils import import_file
 
 # ---------------------------------------------------------------- scheduler
 
@@ -111,6 +110,8 @@ class SchedulerPlugins:
         return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
 
     def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        from distributed.utils import import_file  # not needed by those who only register
+
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
         content = unpack(data) if isinstance(data, Serialized) else data

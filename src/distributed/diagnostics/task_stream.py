@@ -57,7 +57,10 @@ class TaskStreamPlugin(SchedulerPlugin):
             )
 
     def collect(self, start: Any = None, stop: Any = None, count: int | None = None) -> list[Record]:
-        """Records of tasks that ended between two times (seconds since the epoch, or "5s" ago), or the last ``count``."""
+        """Records of tasks that ended between two times, or the last ``count``.
+
+        Times are seconds since the epoch, or a text such as "5s" for so long ago.
+        """
         now = time.time()
         records = sorted(self.buffer, key=_ended)
         ends = [_ended(record) for record in records]
@@ -88,7 +91,7 @@ class SchedulerTaskStream:
     def get_task_stream(
         self, start: Any = None, stop: Any = None, count: int | None = None, start_index: int | None = None
     ) -> list[Record]:
-        return self.plugin.collect(start, stop, count)  # type: ignore[no-any-return]
+        return self.plugin.collect(start, stop, count)
 
 
 # ---------------------------------------------------------------- client
@@ -121,7 +124,9 @@ class get_task_stream:
         from distributed.client import default_client
 
         if plot:
-            raise NotImplementedError("get_task_stream cannot draw (plot=); the data is in its attribute 'data'")
+            raise NotImplementedError(
+                "get_task_stream cannot draw (plot=); the data is in its attribute 'data'"
+            )
         self.data: list[Record] = []
         self.client = client or default_client()
 

@@ -210,7 +210,7 @@ class Nanny(Operations):
         try:
             async with asyncio.timeout(patience):
                 plugins = await self.rpc(self.scheduler_address).register_nanny()
-        except (OSError, SecurityError, ProtocolError) as error:  # its worker waits for the scheduler, and says what is wrong
+        except (OSError, SecurityError, ProtocolError) as error:  # its worker will say what is wrong
             logger.debug("the scheduler at %s is not there yet: %s", self.scheduler_address, error)
             return
         self._has_plugins = True
