@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import inspect
 import uuid
+import warnings
 import weakref
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -116,6 +117,7 @@ class Client(
         self.set_as_default = set_as_default
         self.scheduler = SchedulerProxy(self)
         self._address = ""
+        self._versions: list[Any] = []
         self._asynchronous = asynchronous
         self._calls: dict[Any, Call] = {}
         self._callbacks: Any = None
@@ -155,6 +157,7 @@ class Client(
             self._loop_runner.start()
             try:
                 self.sync(self._start, asynchronous=False)
+                self._compare_versions()
             except BaseException:
                 self._session.status = "closed"
                 self._loop_runner.stop()
@@ -186,6 +189,17 @@ class Client(
             self._session.status = "closed"
             raise
         return self
+
+    def _compare_versions(self) -> None:
+        """Warn, once and naming them, of packages that differ between here, the scheduler and the workers."""
+        from distributed.core.versions import VersionMismatchWarning, get_versions, mismatch
+
+        parties = {"client": get_versions()["packages"]}
+        for packages, who in self._versions:
+            parties.update(dict.fromkeys(who, packages))
+        text = mismatch(parties)
+        if text:
+            warnings.warn(text, VersionMismatchWarning, stacklevel=3)
 
     async def _start_unsafe(self) -> None:
         self._address = await self._find_address()
@@ -264,6 +278,7 @@ class Client(
             if reply.get("status") != "OK":
                 raise OSError(reply.get("message") or f"{self._address} refused to register this client")
             session.joined(reply["scheduler_id"], reply["workers"])
+            self._versions = reply.get("versions") or []
             for op, kwargs in self.held.values():
                 connection.notify(op, **kwargs)
         except BaseException:
@@ -332,6 +347,7 @@ class Client(
                 self._loop_runner.start()
                 self._starting = asyncio.ensure_future(self._start())  # type: ignore[arg-type]
             await self._starting
+            self._compare_versions()
         return self
 
     def __await__(self) -> Generator[Any, Any, Client]:

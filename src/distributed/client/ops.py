@@ -295,18 +295,35 @@ class OperationsMixin:
         return self
 
     def get_versions(self, check: bool = False, packages: Any = None) -> Any:
-        """Versions of Python and packages here, on the scheduler and on the workers."""
-        return self.sync(self._get_versions, packages)
+        """Versions of Python and packages here, on the scheduler and on the workers.
 
-    async def _get_versions(self, packages: Any = None) -> dict[str, Any]:
-        from distributed.core.versions import get_versions
+        Parameters
+        ----------
+        check : bool, default False
+            Raise ``ValueError``, naming the packages, if they differ.
+        packages : list of str, optional
+            Distributions to report besides the usual ones.
+        """
+        return self.sync(self._get_versions, check, packages)
 
-        workers = await self._call("broadcast", op="versions", kwargs={}, workers=None, on_error="return")
-        return {
-            "client": get_versions(packages),
-            "scheduler": await self._call("versions"),
+    async def _get_versions(self, check: bool = False, packages: Any = None) -> dict[str, Any]:
+        from distributed.core.versions import get_versions, mismatch
+
+        names = None if packages is None else [str(name) for name in packages]
+        workers = await self._call(
+            "broadcast", op="versions", kwargs={"packages": names}, workers=None, on_error="return"
+        )
+        found = {
+            "client": get_versions(names),
+            "scheduler": await self._call("versions", packages=names),
             "workers": {address: outcome.get("result") for address, outcome in workers},
         }
+        if check:
+            parties = {"client": found["client"], "scheduler": found["scheduler"], **found["workers"]}
+            text = mismatch({party: versions["packages"] for party, versions in parties.items() if versions})
+            if text:
+                raise ValueError(text)
+        return found
 
 
 def keys_of(futures: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +23,45 @@ PACKAGES = (
     "uvloop",
     "tornado",
 )
+
+
+#: What all parties must agree on to understand each other, and what results are often made of.
+COMPARED = ("python", "dask", "distributed-network", "msgspec", "cloudpickle", "numpy", "pandas", "pyarrow")
+
+
+class VersionMismatchWarning(Warning):
+    """Parties of one network run different versions of a package."""
+
+
+def mismatch(parties: Mapping[str, Mapping[str, str | None]]) -> str:
+    """One sentence that names the packages that differ; empty when none does.
+
+    Parameters
+    ----------
+    parties : dict of str to dict
+        Versions of packages (None: not installed) by the name of the party: "client", "scheduler", an address.
+
+    Examples
+    --------
+    >>> mismatch({"client": {"numpy": "2.0"}, "scheduler": {"numpy": "1.26"}})
+    'versions differ, so one party may not understand what another pickled: numpy (client 2.0, scheduler 1.26)'
+    """
+    parts: list[str] = []
+    for package in COMPARED:
+        found: dict[str | None, list[str]] = {}
+        for party, versions in parties.items():
+            if package in versions:
+                found.setdefault(versions[package], []).append(party)
+        if len(found) > 1:
+            parts.append(f"{package} ({', '.join(_who(who, version) for version, who in found.items())})")
+    if not parts:
+        return ""
+    return f"versions differ, so one party may not understand what another pickled: {'; '.join(parts)}"
+
+
+def _who(parties: list[str], version: str | None) -> str:
+    more = f" and {len(parties) - 2} more" if len(parties) > 2 else ""
+    return f"{', '.join(parties[:2])}{more} {'without it' if version is None else version}"
 
 
 def get_versions(packages: Iterable[str] | None = None) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from distributed.scheduler.extending import Extending
 from distributed.scheduler.introspection import Introspection
 from distributed.scheduler.peers import Peers
 from distributed.scheduler.replicas import Replicas
-from distributed.scheduler.vigil import Vigil
 from distributed.scheduler.state import (
     ClientState,
     SchedulerState,
@@ -31,6 +30,7 @@ from distributed.scheduler.state import (
     TaskState,
     WorkerState,
 )
+from distributed.scheduler.vigil import Vigil
 from distributed.security import Security
 
 logger = logging.getLogger("distributed.scheduler")
@@ -205,7 +205,22 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
             "scheduler_id": self.id,
             "address": self.address,
             "workers": list(self.state.workers),
+            "versions": self._versions(),
         }
+
+    def _versions(self) -> list[list[Any]]:
+        """Pairs of packages' versions and who has them, the scheduler among them."""
+        found: list[list[Any]] = [[self.versions()["packages"], ["scheduler"]]]
+        for ws in self.state.workers.values():
+            packages = ws.extra.get("packages")
+            for known, who in found:
+                if known == packages:
+                    who.append(ws.address)
+                    break
+            else:
+                if packages:
+                    found.append([packages, [ws.address]])
+        return found
 
     def register_worker(
         self,
@@ -254,6 +269,7 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
                 "services": services,
                 "pid": pid,
                 "host_id": host_id,
+                "packages": (versions or {}).get("packages"),
                 **extra,
             },
             holding=[tuple(entry) for entry in holding or ()],
