@@ -10,6 +10,16 @@ _HOMES = {
     "pack": "payload",
     "unpack": "payload",
     "Ref": "refs",
+    "Serialize": "serialization",
+    "ToPickle": "serialization",
+    "dask_deserialize": "serialization",
+    "dask_serialize": "serialization",
+    "deserialize": "serialization",
+    "dumps": "serialization",
+    "loads": "serialization",
+    "register_generic": "serialization",
+    "serialize": "serialization",
+    "to_serialize": "serialization",
 }
 _MODULES = {"codec", "errors", "frames", "messages", "payload", "pickle", "refs"}
 
