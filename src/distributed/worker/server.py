@@ -7,7 +7,6 @@ import contextlib
 import os
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +27,7 @@ from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
 from distributed.scheduler_file import read_scheduler_address
 from distributed.worker import context
 from distributed.worker.base import logger
+from distributed.worker.clients import TaskClients
 from distributed.worker.data import DataStore
 from distributed.worker.executor import Executor
 from distributed.worker.extending import Extending
@@ -65,7 +65,7 @@ class SchedulerCalls:
         return call
 
 
-class Worker(Extending, WorkerSurface):
+class Worker(Extending, WorkerSurface, TaskClients):
     """Runs tasks in threads, keeps their results, hands them to other workers and to clients.
 
     Parameters
@@ -217,8 +217,7 @@ class Worker(Extending, WorkerSurface):
         self._lifetime_handle: asyncio.TimerHandle | None = None
         self._heartbeat_seconds = 1.0
         self._process = psutil.Process()
-        self._clients: dict[bool, Any] = {}  # by whether it is asynchronous
-        self._client_lock = threading.Lock()
+        self.init_task_clients()
 
     def __repr__(self) -> str:
         return (
@@ -380,10 +379,7 @@ class Worker(Extending, WorkerSurface):
             self.executor.close()
         await self.teardown_plugins()
         await self.preloads.teardown()
-        if True in self._clients:
-            await self._clients[True].close()
-        if False in self._clients:
-            await asyncio.to_thread(self._clients[False].close)
+        await self.close_task_clients()
         if stream is not None:
             await stream.close()
         self.remove_local_directory()
@@ -525,43 +521,8 @@ class Worker(Extending, WorkerSurface):
 
     heartbeat = _beat
 
-    # ------------------------------------------------------------ clients inside tasks
-
-    def _get_client(self, timeout: float | str | None = None) -> Any:
-        """A client of this worker's scheduler, made when a task first asks for one.
-
-        On the worker's loop, that is in a coroutine task, an asynchronous one: its results are awaited.
-        """
-        on_loop = asyncio._get_running_loop() is self.loop
-        with self._client_lock:
-            client = self._clients.get(on_loop)
-            if client is None or client.status == "closed":
-                from distributed.client import Client
-
-                client = self._clients[on_loop] = Client.for_worker(
-                    self.address,
-                    self.scheduler_address,
-                    security=self.security,
-                    timeout=timeout,
-                    set_as_default=False,
-                    name=f"worker-{self.name}",
-                    asynchronous=on_loop,
-                )
-                if on_loop:
-                    self.spawn(_awaited(client), name="start a client")
-            return client
-
-    @property
-    def client(self) -> Any:
-        """As ``get_client()`` inside a task."""
-        return self._get_client()
-
     def _blocked(self) -> set[str]:
         return set(config.get("distributed.worker.blocked-handlers") or ())
-
-
-async def _awaited(awaitable: Any) -> None:
-    await awaitable
 
 
 def system_id() -> str:
