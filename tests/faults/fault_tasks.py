@@ -104,8 +104,13 @@ def open_sockets() -> list[tuple[str, int]]:
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
-            sock = socket.socket(fileno=os.dup(int(name)))
+            copy = os.dup(int(name))
         except OSError:
+            continue
+        try:
+            sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
             continue
         with sock:
             if sock.family in (socket.AF_INET, socket.AF_INET6):

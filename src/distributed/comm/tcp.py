@@ -20,6 +20,7 @@ from distributed.comm.core import (
     handshake_timeout,
     logger,
 )
+from distributed.comm.forks import disown, own
 from distributed.comm.handshake import HandshakeFailed, Outcome, Step, accept, initiate, not_this_protocol
 from distributed.comm.sockets import BACKLOG, address_of, bind, dial, set_tcp_options
 from distributed.exceptions import (
@@ -97,6 +98,7 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
         self.local_address = address_of(transport.get_extra_info("sockname"))
         self.peer_address = address_of(transport.get_extra_info("peername"))
         set_tcp_options(transport.get_extra_info("socket"), self._timeouts.dead_peer)
+        self._fd = own(transport.get_extra_info("socket"))
         self._timer = self._loop.call_later(self._timeouts.handshake, self._handshake_timed_out)
         self._handshake = self._make_handshake(self.peer_address)
         self._advance_handshake(None)
@@ -128,6 +130,7 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._closed = True
+        disown(self._fd)
         self._timer.cancel()
         if self._on_proved is not None:
             self._handshake = None
@@ -344,6 +347,7 @@ class TcpListener(Listener):
         loop = asyncio.get_running_loop()
         host, port = sock.getsockname()[:2]
         self._server = await loop.create_server(self._make_protocol, sock=sock, backlog=BACKLOG)
+        self._fd = own(sock)
         shown = self._host if is_wildcard(self._host) and self._host else host
         self.address = f"tcp://{unparse_host_port(shown, port)}"
         contact = own_ip(ipv6=self._host == "::") if is_wildcard(self._host) else host
@@ -368,6 +372,7 @@ class TcpListener(Listener):
 
     def stop(self) -> None:
         self._stopped = True
+        disown(self._fd)
         self._server.close()
         for comm in list(self._unproved):
             comm.abort()

@@ -1,0 +1,113 @@
+"""Workers that say nothing, for a task holds the interpreter or somebody stopped them; tasks that fork."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from fault_bench import FaultBench, worker_pid
+from fault_tasks import fork_and_wait, hold_gil, inc, noted, notes, wait_for
+from system_bench import alive, wait_until
+
+from distributed import Client
+
+
+def test_a_task_that_holds_the_interpreter_is_left_alone(bench: FaultBench) -> None:
+    """Longer than the worker's time to live: its nanny says that it runs."""
+    bench.configure(scheduler__worker_ttl="1s", scheduler__worker_hang_limit="60s")
+    scheduler, address = bench.scheduler()
+    command = bench.worker(address)
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        pid = worker_pid(command)
+        assert client.submit(hold_gil, 6.0).result(timeout=60) >= 5.9
+        assert client.submit(inc, 1).result(timeout=30) == 2
+        assert worker_pid(command) == pid
+        assert scheduler.errors("silent for .* its nanny says that it runs")
+        assert not scheduler.errors("counted as dead|is gone")
+
+
+def test_but_not_for_ever(bench: FaultBench) -> None:
+    bench.configure(scheduler__worker_ttl="500ms", scheduler__worker_hang_limit="2s")
+    scheduler, address = bench.scheduler()
+    bench.worker(address)
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        future = client.submit(hold_gil, 6.0, retries=0)
+        wait_until(lambda: scheduler.errors(r"silent for [23] s: counted as dead"), "it is given up")
+        # It comes back, still with that task's result: the network had nobody else to run it.
+        assert future.result(timeout=60) >= 5.9
+
+
+@pytest.mark.parametrize("while_away", ["its work is done elsewhere", "nothing else is there"])
+def test_a_stopped_worker_is_dead_until_it_goes_on(
+    bench: FaultBench, tmp_path: Path, notes_folder: str, while_away: str
+) -> None:
+    bench.configure(scheduler__worker_ttl="1s", worker__reconnect_timeout="30s")
+    scheduler, address = bench.scheduler()
+    command = bench.worker(address, "--name", "frozen")
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        results = client.map(noted, [str(i) for i in range(50)], folder=notes_folder)
+        client.gather(results)
+        running = client.submit(wait_for, str(tmp_path / "go"), "done", notes_folder, "running")
+        wait_until(lambda: "running" in notes(notes_folder), "the task runs")
+        pid = worker_pid(command)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: scheduler.errors("counted as dead"), "it counts as dead")
+            if while_away == "its work is done elsewhere":
+                bench.worker(address, "--name", "other")
+                (tmp_path / "go").touch()
+                assert running.result(timeout=30) == "done"
+                assert client.gather(client.map(inc, results)) == [2] * 50
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        expected = 2 if while_away == "its work is done elsewhere" else 1
+        wait_until(lambda: len(client.scheduler_info()["workers"]) == expected, "it is back")
+        (tmp_path / "go").touch()
+        assert running.result(timeout=30) == "done"
+        assert client.gather(results) == [1] * 50
+        lines = notes(notes_folder)
+        if expected == 1:
+            assert len(lines) == 51, "what it holds is taken up again, what it runs goes on"
+        del results, running
+        wait_until(lambda: not any(client.has_what().values()), "nothing stays behind in either worker")
+    assert alive(pid)
+
+
+# ---------------------------------------------------------------- forks
+
+
+def test_the_child_of_a_task_has_none_of_our_sockets(bench: FaultBench, tmp_path: Path) -> None:
+    _, address = bench.scheduler()
+    command = bench.worker(address, "--no-nanny")
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        [worker] = client.scheduler_info()["workers"]
+        found = client.submit(fork_and_wait, str(tmp_path)).result(timeout=30)
+        try:
+            assert alive(found["child"])
+            assert ast.literal_eval(found["sockets"]) == []
+            assert client.submit(inc, 1).result(timeout=30) == 2, "the worker goes on with its own"
+            # The worker dies, its child lives: the scheduler hears of it at once, and the port is free.
+            bench.kill(command)
+            begin = time.monotonic()
+            wait_until(lambda: not client.scheduler_info()["workers"], "the scheduler knows that it is gone")
+            assert time.monotonic() - begin < 5
+            host, _, port = worker.rpartition("//")[2].rpartition(":")
+            with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((host, int(port)))
+                sock.listen()
+            assert alive(found["child"])
+        finally:
+            (tmp_path / "stop").touch()
+            with contextlib.suppress(ProcessLookupError):
+                wait_until(lambda: not alive(found["child"]), "the child has ended")
