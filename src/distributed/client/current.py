@@ -21,12 +21,35 @@ def set_default(client: Client) -> None:
         if client in _defaults:
             _defaults.remove(client)
         _defaults.append(client)
+        _direct_dask(True)
 
 
 def drop_default(client: Client) -> None:
     with _lock:
         if client in _defaults:
             _defaults.remove(client)
+            if all(other.status == "closed" for other in _defaults):
+                _direct_dask(False)
+
+
+#: What dask's configuration names for a scheduler when it is to ask for a client.
+_OURS = "dask.distributed"
+_before: list[str | None] = []
+
+
+def _direct_dask(here: bool) -> None:
+    """Dask computes with the default client even where its configuration named another scheduler before."""
+    import dask
+
+    now = dask.config.get("scheduler", None)
+    if here and now != _OURS:
+        _before.append(now)
+        dask.config.set({"scheduler": _OURS})
+    elif not here and _before:
+        before = _before.pop()
+        _before.clear()
+        if now == _OURS:  # else somebody has set something since, and will reset it
+            dask.config.set({"scheduler": before})
 
 
 def newest_default() -> Client | None:

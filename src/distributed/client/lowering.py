@@ -149,6 +149,14 @@ class Lowering:
         return found
 
 
+def _call(task: Any) -> Any:
+    """A call among arguments: a list of references, or what is evaluated as the arguments are unpickled."""
+    if task.func is _identity_cast and task.kwargs.get("typ") in _BUILTINS and len(task.kwargs) == 1:
+        return task.kwargs["typ"]([a if type(a) in _LEAVES else _plain(a) for a in task.args])
+    args = tuple([_plain(a) for a in task.args])
+    return Inner(task.func, args, {name: _plain(value) for name, value in task.kwargs.items()})
+
+
 def nbytes_of(payload: Payload) -> int:
     """What a payload counts for in a message."""
     return payload.nbytes if isinstance(payload, Serialized) else len(payload)
@@ -174,11 +182,7 @@ def _plain(arg: Any) -> Any:
                 flat = arg.args
                 return {_plain(flat[i]): _plain(flat[i + 1]) for i in range(0, len(flat), 2)}
         if kind is Task:
-            if arg.func is _identity_cast and arg.kwargs.get("typ") in _BUILTINS and len(arg.kwargs) == 1:
-                return arg.kwargs["typ"]([a if type(a) in _LEAVES else _plain(a) for a in arg.args])
-            return Inner(
-                arg.func, tuple([_plain(a) for a in arg.args]), {k: _plain(v) for k, v in arg.kwargs.items()}
-            )
+            return _call(arg)
         deps = arg.dependencies
         return Inner(execute_graph_node, (arg, {dep: Ref(dep) for dep in deps}), {})
     if isinstance(arg, TaskRef):
