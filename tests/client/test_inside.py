@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Iterator
@@ -111,3 +112,25 @@ def test_outside_of_tasks_there_is_a_clear_error(client: Client) -> None:
     for call in (secede, rejoin):
         with pytest.raises(ValueError, match="task"):
             call()
+
+
+def test_threads_and_coroutines_ask_at_once(client: Client) -> None:
+    """A coroutine must not block the loop while a thread's client is being made: here the scheduler lives on it."""
+    worker = next(iter(client.cluster.workers.values()))
+    make = worker._make_client
+    others: list[asyncio.Future[int]] = []
+
+    async def use_client() -> int:
+        return await worker._get_client().submit(pow, 2, 5)  # type: ignore[no-any-return]
+
+    def slow_to_make(asynchronous: bool, timeout: object) -> object:
+        if not asynchronous:  # the thread holds its lock now
+            others.append(asyncio.run_coroutine_threadsafe(use_client(), worker.loop))
+            done = threading.Event()
+            worker.loop.call_soon_threadsafe(worker.loop.call_later, 0.01, done.set)
+            assert done.wait(10), "the loop is blocked"
+        return make(asynchronous, timeout)
+
+    worker._make_client = slow_to_make
+    assert client.submit(lambda: get_client().get_metadata("x", 5)).result(timeout=20) == 5
+    assert others[0].result(timeout=10) == 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import sys
 import threading
 from typing import Any
@@ -17,7 +18,7 @@ from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
 from distributed.protocol.codec import Encoder
 from distributed.protocol.frames import Limits
 from distributed.protocol.messages import ReplyError, Request, RunTasks, WantKeys
-from distributed.protocol.payload import pack, unpack
+from distributed.protocol.payload import Pickled, pack, unpack
 
 
 def fail_with(exc: BaseException) -> Any:
@@ -411,5 +412,21 @@ def test_a_message_too_large_for_one_frame_goes_in_several(run: Run) -> None:
             near.send(RunTasks(b"f", "f", ["one"], [b"x" * 20_000], [1]))
             await poll(lambda: near.closed)
             assert "over the limit of 10000" in str(near.reason)
+
+    run(main())
+
+
+def test_results_that_cannot_stand_in_a_message_travel_pickled(run: Run) -> None:
+    async def main() -> None:
+        handlers = {"complex": lambda: {"x": 1 + 2j}, "lock": threading.Lock}
+        async with connected(handlers) as (near, _):
+            assert await near.call("complex") == {"x": 1 + 2j}
+            with pytest.raises(TypeError, match="cannot be sent"):
+                await near.call("lock")
+        async with connected(handlers, unpickle=False) as (near, _):
+            found = await near.call("complex")
+            assert type(found) is Pickled
+            assert unpack(found.payload) == {"x": 1 + 2j}
+            assert pickle.loads(pickle.dumps(found)) == {"x": 1 + 2j}
 
     run(main())

@@ -6,8 +6,6 @@ import logging
 from collections import deque
 from typing import Any
 
-from distributed import config
-
 _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
@@ -30,6 +28,8 @@ def keep_logs() -> LogKeeper:
     """Begin to keep what the loggers below ``distributed`` say in this process; the one keeper."""
     global _keeper
     if _keeper is None:
+        from distributed import config  # brings dask along, which those who only connect do without
+
         length = config.get("distributed.admin.log-length", None)
         _keeper = LogKeeper(10_000 if length is None else int(length))
         logging.getLogger("distributed").addHandler(_keeper)

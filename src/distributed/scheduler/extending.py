@@ -186,6 +186,27 @@ class Extending(SchedulerBase):
         """Append to the log of a topic, or of several, and tell who has subscribed to it."""
         self.extensions["topics"].log_event(topic=topic, msg=msg)
 
+    def log_worker_event(self, worker: str, topic: str | Iterable[str], msg: Any) -> None:
+        """Log an event for a worker, as the worker itself would."""
+        self.log_event(topic, {"worker": worker, **msg} if isinstance(msg, dict) else msg)
+
+    async def get_worker_logs(
+        self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
+    ) -> dict[str, Any]:
+        """The last ``n`` lines that workers (or their nannies) logged, by address."""
+        answers = await self.broadcast(  # type: ignore[attr-defined]
+            msg={"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore"
+        )
+        return dict(answers)
+
+    def subscribe_topic(self, topic: str, client: str) -> None:
+        """From now on a client is told of the events of a topic."""
+        self.extensions["topics"].subscribe_topic(topic=topic, client=client)
+
+    def unsubscribe_topic(self, topic: str, client: str) -> None:
+        """Undo :meth:`subscribe_topic`."""
+        self.extensions["topics"].unsubscribe_topic(topic=topic, client=client)
+
     def get_events(self, topic: str | None = None) -> Any:
         """Pairs of time (seconds since the epoch) and message of a topic; by topic if none is named."""
         return self.extensions["topics"].events(topic=topic)
@@ -197,6 +218,14 @@ class Extending(SchedulerBase):
             stream.send(message)
 
     # ------------------------------------------------------------ metadata
+
+    def start_task_metadata(self, name: str) -> None:
+        """Begin to collect the metadata of tasks under a name."""
+        self.extensions["task_metadata"].start_task_metadata(name=name)
+
+    def stop_task_metadata(self, name: str | None = None) -> dict[str, Any]:
+        """Stop, and return what was collected."""
+        return self.extensions["task_metadata"].stop_task_metadata(name=name)  # type: ignore[no-any-return]
 
     def set_metadata(self, keys: list[str] | str, value: Any = None) -> None:
         """Set an entry of the nested dictionary :attr:`task_metadata`."""
