@@ -60,3 +60,17 @@ def test_a_complete_graph_lives_as_long_as_its_futures() -> None:
     assert list(state.tasks) == ["x", "y"]
     state.handle_release([state.tasks["y"]])
     assert not state.tasks
+
+
+def test_what_only_an_incomplete_graph_keeps_is_told_again_when_it_is_asked_for() -> None:
+    """Found by the simulator, seed 5734: the scheduler forgets with the last future what is complete there."""
+    state = ClientState()
+    first, second = pieces(state, 1)
+    second.message.last = False
+    for piece in (first, second):
+        state.handle_graph(piece.tasks, piece)
+    state.handle_release([state.tasks["y"]])
+    state.drain()
+    state.handle_submit([task("y", "x")])
+    told = [key for message in state.drain() if isinstance(message, SubmitTasks) for key in message.keys]
+    assert told == ["x", "y"]

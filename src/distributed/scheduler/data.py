@@ -72,7 +72,13 @@ class DataOperations(SchedulerBase):
         try:
             answer = await self.pool(address).get_data(keys=keys, who="scheduler")
         except (CommClosedError, ConnectError):
-            return None
+            stream = self._streams.get(address)
+            if stream is None:
+                return None
+            try:  # it came here, though there is no way to it
+                answer = await stream.request("get_data", {"keys": keys, "who": "scheduler"})
+            except CommClosedError:
+                return None
         pairs: list[Any] = answer["data"]
         return pairs if answer["status"] == "OK" else None
 
@@ -114,7 +120,8 @@ class DataOperations(SchedulerBase):
         )
         if client is not None and self._streams.get(client) is not stream:
             client = None  # it lost this call with its connection: nobody holds futures on the data
-        here = {ws.address for ws in targets if self.state.workers.get(ws.address) is ws}
+        present = {address: ws.server_id for address, ws in self.state.workers.items()}
+        here = {ws.address for ws in targets if present.get(ws.address) == ws.server_id}
         who_has: dict[Key, list[str]] = {key: [] for key in keys}
         for (address, pairs), answer in zip(placed.items(), answers, strict=True):
             if isinstance(answer, BaseException) or address not in here:

@@ -62,6 +62,9 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("pending", "abandoned"): "lost",
 }
 
+#: Tasks that are forgotten in one go.
+MAX_DROPPED = 10_000
+
 #: Keys that the log of events remembers for :meth:`ClientState.story`.
 LOG_NKEYS = 100_000
 
@@ -88,6 +91,8 @@ class ClientState:
         self._log_nkeys = 0
         self._stimulus = 0
         self.nconnections = 0
+        #: Dependencies of forgotten tasks, still to be counted off: the shell calls :meth:`drop_parked` turn by turn.
+        self.parked: list[tuple[Key, ...]] = []
         self.pinned: dict[int, list[ClientTask]] = {}  # of graphs that are not complete yet
 
     # ------------------------------------------------------------ events of the user
@@ -179,6 +184,10 @@ class ClientState:
             have.nfutures -= 1
             if have.nfutures == 0:
                 released.append(have.key)
+                if self.pinned and have.ndependents:
+                    self._doubt(
+                        have
+                    )  # kept here for a graph that is not complete; the scheduler may let it go
                 if have.ndependents == 0:
                     self._drop(have)
                 elif have.waiters is not None:
@@ -437,19 +446,29 @@ class ClientState:
         dep.ndependents += 1
 
     def _drop(self, task: ClientTask) -> None:
-        """Forget a task that nobody needs, and then what only it needed."""
-        stack = [task]
-        while stack:
-            task = stack.pop()
-            del self.tasks[task.key]
-            if task.waiters is not None:
-                self._wake(task)
-            task.twins = None
-            for key in task.deps:
+        """Forget a task that nobody needs, and then what only it needed; the rest of a long list in later turns."""
+        self._forget(task)
+        if len(self.parked) == 1:
+            self.drop_parked()
+
+    def _forget(self, task: ClientTask) -> None:
+        del self.tasks[task.key]
+        if task.waiters is not None:
+            self._wake(task)
+        task.twins = None
+        self.parked.append(task.deps)
+
+    def drop_parked(self) -> None:
+        """Forget what only forgotten tasks needed, :data:`MAX_DROPPED` of them at most."""
+        stack = self.parked
+        left = MAX_DROPPED
+        while stack and left:
+            left -= 1
+            for key in stack.pop():
                 dep = self.tasks[key]
                 dep.ndependents -= 1
                 if dep.ndependents == 0 and dep.nfutures == 0:
-                    stack.append(dep)
+                    self._forget(dep)
 
     def _doubt(self, task: ClientTask) -> None:
         """The scheduler may have forgotten this task, and with it what it only kept for its sake."""

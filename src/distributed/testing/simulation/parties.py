@@ -129,7 +129,8 @@ class Scheduler:
         """The worker's answer."""
         if not self.alive:
             return
-        if target is None or self.machine.workers.get(target.address) is not target:
+        there = None if target is None else self.machine.workers.get(target.address)
+        if target is None or there is None or there.server_id != target.server_id:
             end.send([call.failed()])
             return
         owner = client if self.ends.get(client) is end else None
