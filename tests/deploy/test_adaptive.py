@@ -157,3 +157,13 @@ def test_bounds_by_cores_and_memory() -> None:
         assert (b.minimum, b.maximum) == (2, 2)
         assert a.stop_reason == "replaced"
     assert b.stop_reason == "cluster-close"
+
+
+def test_scaling_by_hand_ends_it() -> None:
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False) as cluster:
+        a = cluster.adapt(minimum=0, maximum=2, interval="20ms", wait_count=1)
+        cluster.scale(1)
+        cluster.wait_for_workers(1, timeout=20)
+        assert a.stop_reason == "scale"
+        time.sleep(0.2)  # longer than it would have waited
+        assert len(cluster.worker_spec) == 1

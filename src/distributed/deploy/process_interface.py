@@ -33,8 +33,9 @@ class ProcessInterface:
     status: Status = Status.created
 
     def __init__(self, scheduler: str | None = None, name: Any = None) -> None:
-        self.scheduler = scheduler
-        self.name = name
+        # Subclasses (dask-jobqueue's) set these before they call us without arguments.
+        self.scheduler: str | None = scheduler if scheduler is not None else getattr(self, "scheduler", None)
+        self.name: Any = name if name is not None else getattr(self, "name", None)
         self.address: str | None = getattr(self, "address", None)
         self.external_address: str | None = None
         self.lock = asyncio.Lock()

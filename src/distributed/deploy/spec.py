@@ -106,6 +106,7 @@ class SpecCluster(Cluster):
         self.shutdown_on_close = shutdown_on_close
         self.shutdown_scheduler = shutdown_scheduler
         self._i = 0
+        self._adapting = False
         self._correcting: asyncio.Task[None] | None = None
         self._missing_since: dict[Any, float] = {}
         self._lost_worker_timeout = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
@@ -308,8 +309,10 @@ class SpecCluster(Cluster):
     def scale(self, n: int = 0, memory: int | str | None = None, cores: int | None = None) -> Any:
         """Have ``n`` workers, or so many that they have this much memory (bytes or text) and so many cores.
 
-        Returns at once; see :meth:`wait_for_workers`.
+        Returns at once; see :meth:`wait_for_workers`. What :meth:`adapt` has begun ends: now somebody else decides.
         """
+        if self._adaptive is not None and not self._adapting:
+            self._adaptive.stop(reason="scale")
         if memory is not None:
             n = max(n, math.ceil(parse_bytes(memory) / self._memory_per_worker()))
         if cores is not None:
@@ -339,7 +342,11 @@ class SpecCluster(Cluster):
 
     async def scale_up(self, n: int = 0, memory: Any = None, cores: Any = None) -> None:
         """As :meth:`scale`, and wait until the workers run."""
-        self.scale(n, memory=memory, cores=cores)
+        self._adapting = True
+        try:
+            self.scale(n, memory=memory, cores=cores)
+        finally:
+            self._adapting = False
         await self._correct_state()
 
     async def scale_down(self, workers: Iterable[Any]) -> None:
