@@ -184,6 +184,53 @@ class ServicesMixin:
             raise NotImplementedError("get_task_stream cannot draw (plot=); it returns the data")
         return self.sync(self._session.call, "get_task_stream", start=start, stop=stop, count=count)
 
+    def profile(
+        self,
+        key: str | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+        workers: Any = None,
+        merge_workers: bool = True,
+        plot: bool = False,
+        filename: str | None = None,
+        server: bool = False,
+        scheduler: bool = False,
+    ) -> Any:
+        """Where tasks spend their time: a tree of counts, by looking at the workers' threads many times a second.
+
+        Workers look from the first call of this on; the first call takes as long as one cycle (one second).
+
+        Parameters
+        ----------
+        key : str, optional
+            Only tasks of functions of this name.
+        start, stop : float, optional
+            Seconds since the epoch.
+        workers : iterable of str, optional
+        merge_workers : bool, default True
+            One tree of all workers, else a dictionary by address.
+        plot, filename, server, scheduler
+            Known to users of the field. Drawing, and profiles of event loops, are not available: NotImplementedError.
+
+        Returns
+        -------
+        dict
+            ``count identifier description children``; see :mod:`distributed.diagnostics.profile`.
+        """
+        if plot or filename or server or scheduler:
+            raise NotImplementedError(
+                "profile returns counts of tasks; plot=, filename=, server= and scheduler= are not available"
+            )
+        return self.sync(
+            self._session.call,
+            "profile",
+            key=key,
+            start=start,
+            stop=stop,
+            workers=_names(workers),
+            merge_workers=merge_workers,
+        )
+
     # ------------------------------------------------------------ plugins and files
 
     def register_plugin(self, plugin: Any, name: str | None = None, idempotent: bool | None = None) -> Any:

@@ -55,6 +55,7 @@ SCHEDULER: dict[str, Extension] = {
         ("log_event", "events", "subscribe_topic", "unsubscribe_topic"),
     ),
     "metadata": Extension(f"{_COORDINATION}.metadata:SchedulerMetadata", ("get_metadata", "set_metadata")),
+    "profile": Extension(f"{_DIAGNOSTICS}.profile:SchedulerProfile", ("profile",)),
     "task_stream": Extension(f"{_DIAGNOSTICS}.task_stream:SchedulerTaskStream", ("get_task_stream",)),
     "task_metadata": Extension(
         f"{_DIAGNOSTICS}.task_metadata:SchedulerTaskMetadata", ("start_task_metadata", "stop_task_metadata")
@@ -76,6 +77,7 @@ SCHEDULER: dict[str, Extension] = {
 
 #: Halves in workers.
 WORKER: dict[str, Extension] = {
+    "profile": Extension(f"{_DIAGNOSTICS}.profile:WorkerProfile", ("profile",)),
     "actors": Extension(f"{_COORDINATION}.actor:WorkerActors", ("actor_execute", "actor_attribute")),
 }
 

@@ -190,6 +190,10 @@ class Extending(SchedulerBase):
         """Log an event for a worker, as the worker itself would."""
         self.log_event(topic, {"worker": worker, **msg} if isinstance(msg, dict) else msg)
 
+    async def get_profile(self, workers: Any = None, merge_workers: bool = True, **kwargs: Any) -> Any:
+        """Profiles of tasks, as ``Client.profile`` returns them."""
+        return await self.extensions["profile"].profile(workers, merge_workers, **kwargs)
+
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:

@@ -84,6 +84,13 @@ class Extending(Operations):
                 except Exception:
                     logger.exception("a worker plugin failed in transition: %r", hook)
 
+    async def get_profile(
+        self, start: float | None = None, stop: float | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """Where this worker's tasks spend their time; looks from the first call on."""
+        found: dict[str, Any] = await self.extensions["profile"].profile(start, stop, key)
+        return found
+
     # ------------------------------------------------------------ actors
 
     async def actor_execute(
