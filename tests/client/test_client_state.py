@@ -182,7 +182,23 @@ def test_a_long_chain_is_dropped_without_recursion() -> None:
     chain = [task(0), *(task(i, i - 1) for i in range(1, 20_000))]
     state.handle_submit(chain)
     state.handle_release(chain)
+    assert 0 < len(state.tasks) <= 10_000  # the rest in later turns
+    state.validate()
+    while state.parked:
+        state.drop_parked()
     assert state.tasks == {}
+
+
+def test_what_is_wanted_again_while_it_is_being_forgotten_stays() -> None:
+    state = ClientState()
+    chain = [task(0), *(task(i, i - 1) for i in range(1, 25_000))]
+    state.handle_submit(chain)
+    state.handle_release(chain)
+    state.handle_submit([task(0), task(1, 0), task(2, 1)])
+    while state.parked:
+        state.drop_parked()
+    assert set(state.tasks) == {0, 1, 2}
+    state.validate()
 
 
 def test_everything_is_told_again_in_order_with_its_wishes() -> None:

@@ -36,11 +36,17 @@ def drop_default(client: Client) -> None:
 _OURS = "dask.distributed"
 _before: list[str | None] = []
 
+#: What dask leaves out of the tracebacks of collections, as a pattern.
+_OUR_FILES = r"distributed[\\/](client[\\/]\w+|loops)\.py"
+
 
 def _direct_dask(here: bool) -> None:
     """Dask computes with the default client even where its configuration named another scheduler before."""
     import dask
 
+    shorten = dask.config.get("admin.traceback.shorten", None) or []
+    if shorten and _OUR_FILES not in shorten:
+        dask.config.set({"admin.traceback.shorten": [*shorten, _OUR_FILES]})
     now = dask.config.get("scheduler", None)
     if here and now != _OURS:
         _before.append(now)

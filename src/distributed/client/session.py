@@ -232,8 +232,10 @@ class Session:
                 ntasks += len(args[0])
         if releases:
             handle_release(releases)
+        if self.state.parked:
+            self.state.drop_parked()
         self._send()
-        if events and not self._awake:
+        if (events or self.state.parked) and not self._awake:
             self._wake()
         elif not self._lingering and self.state.tasks:
             self._lingering = True

@@ -73,6 +73,8 @@ class SchedulerBase(Server):
                 logger.debug("%s is gone; its on_close comes next", peer)
         if state.notices or type(state.log) is not deque:
             self.tell_extensions()
+        if state.parked:
+            self.schedule_flush()
         if self.validate:
             state.validate()
         if self._retired:

@@ -98,6 +98,8 @@ class Index:
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         # Of suspicious tasks, the workers that died with them, and how: for the error in the end.
         self.suspects: dict[TaskState, list[str]] = {}
+        # Tasks that nobody needs, to be let go in the next turns: what stands on one another comes in millions.
+        self.parked: list[TaskState] = []
         self.outbox = Outbox()
         self.retired: list[str] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).

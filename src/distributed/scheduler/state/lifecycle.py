@@ -17,6 +17,9 @@ from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
 
+#: Tasks that are let go in one go.
+MAX_RELEASED = 5_000
+
 
 def activate(s: Index, tasks: Iterable[TaskState]) -> None:
     """Compute those of these that somebody needs, and whatever of their ancestors is not in memory."""
@@ -243,9 +246,25 @@ def forgive(s: Index, ts: TaskState) -> None:
 
 
 def release(s: Index, ts: TaskState) -> None:
-    """Nobody needs this task: stop it, drop its result, then look at what it needed itself."""
-    stack = [ts]
+    """Nobody needs this task: stop it, drop its result, then look at what it needed itself.
+
+    What a million tasks stood on is let go in the turns that follow: see :func:`release_parked`.
+    """
+    _release(s, [ts], MAX_RELEASED)
+
+
+def release_parked(s: Index) -> None:
+    """Go on with what :func:`release` could not finish in its turn."""
+    stack, s.parked = s.parked, []
+    _release(s, stack, MAX_RELEASED)
+
+
+def _release(s: Index, stack: list[TaskState], limit: int) -> None:
     while stack:
+        if not limit:
+            s.parked += stack
+            return
+        limit -= 1
         ts = stack.pop()
         if ts.needed or ts.state == "forgotten":
             continue

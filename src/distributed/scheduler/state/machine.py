@@ -19,6 +19,7 @@ from distributed.protocol.messages import Key, Message, SetWorkerStatus, SubmitG
 from distributed.scheduler.state import (
     client_events,
     graphs,
+    lifecycle,
     muster,
     placement,
     retirement,
@@ -163,6 +164,8 @@ class SchedulerState(Index):
     def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
         """End of the turn: give workers that have room what is queued; hand over all messages by peer."""
         self.now = now
+        if self.parked:
+            lifecycle.release_parked(self)
         if (self.queue or self.backlogged) and not self.awaited:
             placement.fill(self)
         return self.outbox.drain()
