@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import Any
 
 from distributed.coordination.handle import positive
 from distributed.coordination.semaphore import Semaphore
+from distributed.threadstate import thread_state
 
 
 class Lock(Semaphore):
@@ -69,4 +72,22 @@ class Lock(Semaphore):
         return value > 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name,)
+        return _unpickled, (type(self), self.name)
+
+
+_handles: weakref.WeakValueDictionary[tuple[Any, ...], Lock] = weakref.WeakValueDictionary()
+_handles_lock = threading.Lock()
+
+
+def _unpickled(cls: type[Lock], name: str) -> Lock:
+    """The one handle on this lock among a worker's tasks, as long as one of them has it.
+
+    Programs that take several locks order them by identity, so that no two tasks wait for each other; xarray does.
+    """
+    worker = getattr(thread_state, "execution_state", {}).get("worker")
+    key = (cls, name, id(worker))
+    with _handles_lock:
+        handle = _handles.get(key)
+        if handle is None:
+            handle = _handles[key] = cls(name)
+        return handle
