@@ -39,10 +39,12 @@ def alive(pid: int) -> bool:
 class Command:
     """A command that runs: what it prints, the processes below it."""
 
-    def __init__(self, name: str, arguments: list[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], env: dict[str, str], cwd: Path, prefix: tuple[str, ...] = ()
+    ) -> None:
         module = {"dscheduler": "dask_scheduler", "dworker": "dask_worker"}[name]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
+            [*prefix, sys.executable, "-m", f"distributed.cli.{module}", *arguments],
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,

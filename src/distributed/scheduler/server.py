@@ -325,6 +325,7 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
         now = time.monotonic()
         state = self.state
         self.check_worker_ttl()
+        self.check_slow_peers(now)
         if state.outbox or state.notices:
             self.flush()
         if state.tasks or not self.idle_timeout:

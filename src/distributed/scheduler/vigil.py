@@ -10,9 +10,13 @@ import logging
 import time
 from typing import Any
 
+from dask.utils import parse_bytes
+
+from distributed import config
 from distributed.core import Connection, Status
-from distributed.exceptions import ProtocolError, RemoteError, SecurityError
+from distributed.exceptions import CommClosedError, ProtocolError, RemoteError, SecurityError
 from distributed.scheduler.control import Control
+from distributed.scheduler.slow_peers import SlowPeers
 from distributed.scheduler.state import Settings, WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
@@ -21,6 +25,8 @@ logger = logging.getLogger("distributed.scheduler")
 TESTIMONY = 1.0
 #: Seconds for a nanny to say whether a silent worker lives.
 VOUCHING = 5.0
+#: Seconds between two looks for peers that do not read.
+LOOK = 0.5
 
 
 class Vigil(Control):
@@ -30,6 +36,11 @@ class Vigil(Control):
 
     def init_vigil(self) -> None:
         self._asked: set[WorkerState] = set()
+        self._slow = SlowPeers(
+            parse_bytes(config.get("distributed.scheduler.slow-peer-limit")),
+            config.seconds("distributed.scheduler.slow-peer-patience", 10.0) or 10.0,
+        )
+        self._next_look = 0.0
 
     # ------------------------------------------------------------ a connection was lost
 
@@ -108,6 +119,19 @@ class Vigil(Control):
             stream.abort()
         self.schedule_flush()
         self.note_workers_changed()
+
+    # ------------------------------------------------------------ a peer does not read
+
+    def check_slow_peers(self, now: float) -> None:
+        """Disconnect those for whom too much has been waiting for too long. They may come back, and are told anew."""
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK
+        waiting = [(peer, stream.write_buffer_nbytes) for peer, stream in self._streams.items()]
+        for peer, nbytes in self._slow.look(waiting, now):
+            what = f"{nbytes / 2**20:.0f} MiB wait for it and get no fewer for {self._slow.patience:g} s"
+            logger.warning("Disconnecting %s, which does not read: %s", peer, what)
+            self._streams[peer].abort(CommClosedError(f"{peer} does not read: {what}"))
 
     # ------------------------------------------------------------ nannies
 

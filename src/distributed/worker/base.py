@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections import deque
 from collections.abc import Collection
 from typing import Any
 
+from distributed.comm.core import connect_timeout
 from distributed.core import Connection, Server
 from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import Key, Message
@@ -23,6 +25,8 @@ logger = logging.getLogger("distributed.worker")
 #: Seconds a peer may take to answer, besides one for every so many bytes asked for.
 GATHER_TIMEOUT = 30.0
 GATHER_NBYTES_PER_SECOND = 1_000_000
+#: Seconds to connect to a peer, if the configuration allows more.
+PEER_CONNECT = 10.0
 
 
 class WorkerBase(Server):
@@ -116,21 +120,19 @@ class WorkerBase(Server):
         This is the step that the machine orders for each peer; a class may override it to look on or to interfere.
         """
         peer, keys = worker, list(to_gather)
-        busy = False
+        patience = GATHER_TIMEOUT + total_nbytes / GATHER_NBYTES_PER_SECOND
+        busy = unreachable = False
+        detour = peer in self.state.fetching.on_detour
         results: list[tuple[Any, Packed, int]] | None = None
         try:
-            connection = await self.pool.connect(peer)
-            answer = await connection.call(
-                "get_data",
-                timeout=GATHER_TIMEOUT + total_nbytes / GATHER_NBYTES_PER_SECOND,
-                keys=keys,
-                who=self.address,
-            )
+            answer = await (self._ask_by_detour if detour else self._ask_peer)(peer, keys, patience)
             busy = answer["status"] == "busy"
-            if not busy:
+            if answer["status"] == "OK":
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
         except OSError as error:  # also TimeoutError, and all that a broken connection raises
-            logger.info("could not fetch %d results from %s: %s", len(keys), peer, error)
+            unreachable = error.errno != errno.ECONNREFUSED  # else nobody is there, for whomever
+            how = "through the scheduler" if detour else "; asking through the scheduler" if unreachable else ""
+            logger.info("could not fetch %d results from %s%s: %s", len(keys), peer, how, error)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -139,5 +141,15 @@ class WorkerBase(Server):
         if results is not None:
             self.state.gathered(peer, results, now)
         else:
-            self.state.gather_failed(peer, now, busy=busy)
+            self.state.gather_failed(peer, now, busy=busy, unreachable=unreachable)
         self.turn()
+
+    async def _ask_peer(self, peer: str, keys: list[Key], patience: float) -> Any:
+        connection = await self.pool.connect(peer, timeout=min(PEER_CONNECT, connect_timeout()))
+        return await connection.call("get_data", timeout=patience, keys=keys, who=self.address)
+
+    async def _ask_by_detour(self, peer: str, keys: list[Key], patience: float) -> Any:
+        """Have the scheduler fetch them, from this peer or whoever has them."""
+        if self.stream is None:
+            raise CommClosedError("there is no connection to the scheduler now")
+        return await self.stream.request("gather", {"keys": keys}, timeout=2 * patience)

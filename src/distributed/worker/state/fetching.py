@@ -22,6 +22,8 @@ class Fetching:
         Bytes asked for in one request; a larger single result travels alone.
     busy_delay : float
         Seconds until a peer that answered "busy" is asked again.
+    detour_time : float
+        Seconds for which a peer that cannot be reached is asked through the scheduler; then it is tried again.
     seed : int
         Spreads the load of a result that many want over its holders.
     """
@@ -33,12 +35,16 @@ class Fetching:
         max_connections: int = 32,
         max_nbytes: int = 50_000_000,
         busy_delay: float = 0.1,
+        detour_time: float = 60.0,
         seed: int = 0,
     ) -> None:
         self.address = address
         self.max_connections = max_connections
         self.max_nbytes = max_nbytes
         self.busy_delay = busy_delay
+        self.detour_time = detour_time
+        self.detour_until: dict[str, float] = {}
+        self.on_detour: set[str] = set()  # peers whose request in flight goes through the scheduler
         self.pending: dict[str, dict[Key, TaskState]] = {}
         self.in_flight: dict[str, list[TaskState]] = {}
         self.busy_until: dict[str, float] = {}
@@ -95,13 +101,26 @@ class Fetching:
             for ts in batch:
                 self.remove(ts)
             self.in_flight[peer] = batch
-            requests.append((Gather(peer, [ts.key for ts in batch], total), batch))
+            detour = self.detour_until.get(peer, now) > now
+            if detour:
+                self.on_detour.add(peer)
+            requests.append((Gather(peer, [ts.key for ts in batch], total, detour), batch))
             free -= 1
         return requests
 
     def answered(self, peer: str) -> list[TaskState]:
         """The tasks of the request to ``peer``, which is over."""
+        self.on_detour.discard(peer)
         return self.in_flight.pop(peer, [])
+
+    def take_detour(self, peer: str, now: float) -> bool:
+        """This peer could not be reached: ask it through the scheduler for a while. False where that was done."""
+        if peer in self.on_detour:
+            return False
+        for other in [other for other, until in self.detour_until.items() if until <= now]:
+            del self.detour_until[other]
+        self.detour_until[peer] = now + self.detour_time
+        return True
 
     def busy(self, peer: str, now: float) -> None:
         """Leave this peer alone for a while."""

@@ -28,11 +28,15 @@ class TakeBack(msgspec.Struct):
 
 
 class Gather(msgspec.Struct):
-    """Ask ``worker`` for the results of ``keys``. Answered by ``gathered`` or ``gather_failed``."""
+    """Ask ``worker`` for the results of ``keys``. Answered by ``gathered`` or ``gather_failed``.
+
+    ``detour``: have the scheduler ask, for there is no way from here.
+    """
 
     worker: str
     keys: list[Key]
     nbytes: int
+    detour: bool = False
 
 
 class Close(msgspec.Struct):

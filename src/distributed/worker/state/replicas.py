@@ -55,22 +55,36 @@ class Replicas(Core):
         for ts in asked.values():
             self._not_delivered(ts, worker)
 
-    def gather_failed(self, worker: str, now: float, *, busy: bool = False) -> None:
-        """``worker`` could not be asked, or (``busy``) wants to be asked later."""
+    def gather_failed(
+        self, worker: str, now: float, *, busy: bool = False, unreachable: bool = False
+    ) -> None:
+        """``worker`` could not be asked, or (``busy``) wants to be asked later.
+
+        ``unreachable``: there may be no way to it from here only. What no other worker holds is asked for through the
+        scheduler, before it counts as lost.
+        """
         self._begin("busy" if busy else "gather-failed")
+        detour = unreachable and self.fetching.take_detour(worker, now)
         batch = self.fetching.answered(worker)
         if busy:
             self.fetching.busy(worker, now)
             for ts in batch:
-                if ts.state == "flight" and self.tasks.get(ts.key) is ts:
-                    if ts.dependents or ts.acquire:
-                        self._move(ts, "fetch")
-                        self.fetching.add(ts)
-                    else:
-                        self._forget(ts)
+                self._ask_again(ts)
             return
         for ts in [*batch, *self.fetching.pending.get(worker, {}).values()]:
-            self._not_delivered(ts, worker)
+            if not detour or (ts.holders and len(ts.holders) > 1):
+                self._not_delivered(ts, worker)
+            else:
+                self._ask_again(ts)
+
+    def _ask_again(self, ts: TaskState) -> None:
+        """Its request is over and brought nothing, but the same holder may be asked once more."""
+        if ts.state == "flight" and self.tasks.get(ts.key) is ts:
+            if ts.dependents or ts.acquire:
+                self._move(ts, "fetch")
+                self.fetching.add(ts)
+            else:
+                self._forget(ts)
 
     def _not_delivered(self, ts: TaskState, worker: str) -> None:
         """This holder does not count any more: try another, or give up."""
