@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 
+import dask
+import pytest
 from coordination_helpers import network, run, wait_until
 
-from distributed import Client, Event
+from distributed import Client, Event, rpc
 from distributed.coordination.event import Flags
 
 
@@ -55,5 +57,29 @@ def test_asynchronous() -> None:
             assert await future is True
             await event.clear()
             assert await event.wait(timeout=0.01) is False
+
+    run(test)
+
+
+@pytest.mark.parametrize("op", ["run_function", "event_set"])
+def test_blocked_operations_stay_blocked(op: str) -> None:
+    async def test() -> None:
+        with dask.config.set({"distributed.scheduler.blocked-handlers": [op]}):
+            async with network(0) as (_, _, client):
+                with pytest.raises(ValueError, match="blocked"):
+                    await getattr(client.scheduler, op)()
+                assert await Event("e", client).is_set() is False
+
+    run(test)
+
+
+def test_blocked_operations_of_workers_stay_blocked() -> None:
+    async def test() -> None:
+        with dask.config.set({"distributed.worker.blocked-handlers": ["actor_execute"]}):
+            async with network(1) as (_, (worker,), _):
+                async with rpc(worker.address) as there:
+                    with pytest.raises(ValueError, match="blocked"):
+                        await there.actor_execute(actor="x", function="f")
+                    assert await there.actor_attribute(actor="x", attribute="a") == {"status": "missing"}
 
     run(test)

@@ -81,7 +81,8 @@ class Server(Surface):
             "versions": self.versions,
             **(handlers or {}),
         }
-        for op in blocked_handlers or ():
+        self._blocked_operations = frozenset(blocked_handlers or ())
+        for op in self._blocked_operations:
             self.handlers[op] = _blocked(op)
         self.pool = ConnectionPool(
             security=security, handlers=self.handlers, unpickle=unpickle, timeout=connect_timeout
@@ -97,6 +98,12 @@ class Server(Surface):
         self._close_task: asyncio.Task[None] | None = None
         self._terminate_task: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
+
+    def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
+        """Serve these operations too; those that are blocked stay so."""
+        self.handlers.update(
+            {op: handler for op, handler in handlers.items() if op not in self._blocked_operations}
+        )
 
     # ------------------------------------------------------------ hooks
 

@@ -116,7 +116,7 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
         )
         self.init_vigil()
         self.init_extending(extensions)
-        self.handlers.update(
+        self.add_handlers(
             {
                 **self.extensions.handlers(),
                 "register_client": self.register_client,

@@ -173,7 +173,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             }
         )
         self.init_extending()
-        self.handlers.update(self.extensions.handlers())
+        self.add_handlers(self.extensions.handlers())
         self.scheduler_address = _scheduler_address(scheduler_ip, scheduler_port, scheduler_file)
         self.scheduler = SchedulerCalls(self)
         self.scheduler_id = ""
