@@ -1,4 +1,4 @@
-"""What a user of dask-jobqueue writes: a cluster by jobs, scaled by hand, then by the work. Prints what it saw as JSON."""
+"""What a user of dask-jobqueue writes: a cluster by jobs, scaled by hand, then by the work. Prints JSON of what it saw."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def jobqueue_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def commands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def commands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with ``dscheduler`` and ``dworker`` in the PATH of it and of the jobs."""
     folder = bench.temporary.parent
     for name, module in (("dscheduler", "dask_scheduler"), ("dworker", "dask_worker")):
@@ -48,7 +47,7 @@ def commands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
     monkeypatch.chdir(folder)
     bench.env["PATH"] = os.environ["PATH"]
-    yield folder
+    return folder
 
 
 def output(*words: str) -> str:
