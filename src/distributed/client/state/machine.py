@@ -403,8 +403,8 @@ class ClientState:
         for pinned in self.pinned.values():
             for task in pinned:
                 dependents[task.key] = dependents.get(task.key, 0) + 1
-        for task in self.tasks.values():
-            for dep in task.deps:
+        for deps in [*(task.deps for task in self.tasks.values()), *self.parked]:
+            for dep in deps:
                 dependents[dep] = dependents.get(dep, 0) + 1
         for key, task in self.tasks.items():
             assert task.key == key
