@@ -232,10 +232,10 @@ class Session:
                 ntasks += len(args[0])
         if releases:
             handle_release(releases)
-        if self.state.parked:
+        if self.state.parked or self.state.unpinning:
             self.state.drop_parked()
         self._send()
-        if (events or self.state.parked) and not self._awake:
+        if (events or self.state.parked or self.state.unpinning) and not self._awake:
             self._wake()
         elif not self._lingering and self.state.tasks:
             self._lingering = True

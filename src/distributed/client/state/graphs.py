@@ -112,11 +112,9 @@ def handle_end(state: ClientState, graph: int) -> None:
 
 
 def _unpin(state: ClientState, graph: int) -> None:
-    """The tasks of this graph are kept by futures and dependents alone."""
-    for task in state.pinned.pop(graph, ()):
-        task.ndependents -= 1
-        if not task.ndependents and not task.nfutures:
-            state._drop(task)
+    """From now on the tasks of this graph are kept by futures and dependents alone."""
+    state.unpinning += state.pinned.pop(graph, ())
+    state.drop_parked()
 
 
 __all__ = ["GraphPiece", "handle", "handle_end"]

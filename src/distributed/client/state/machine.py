@@ -94,6 +94,7 @@ class ClientState:
         #: Dependencies of forgotten tasks, still to be counted off: the shell calls :meth:`drop_parked` turn by turn.
         self.parked: list[tuple[Key, ...]] = []
         self.pinned: dict[int, list[ClientTask]] = {}  # of graphs that are not complete yet
+        self.unpinning: list[ClientTask] = []  # of graphs that have just been completed
 
     # ------------------------------------------------------------ events of the user
 
@@ -400,7 +401,7 @@ class ClientState:
     def validate(self) -> None:
         """Check everything that must hold between turns. Raises ``AssertionError``."""
         dependents: dict[Key, int] = {}
-        for pinned in self.pinned.values():
+        for pinned in (*self.pinned.values(), self.unpinning):
             for task in pinned:
                 dependents[task.key] = dependents.get(task.key, 0) + 1
         for deps in [*(task.deps for task in self.tasks.values()), *self.parked]:
@@ -462,6 +463,13 @@ class ClientState:
         """Forget what only forgotten tasks needed, :data:`MAX_DROPPED` of them at most."""
         stack = self.parked
         left = MAX_DROPPED
+        unpinning = self.unpinning
+        while unpinning and left:
+            left -= 1
+            task = unpinning.pop()
+            task.ndependents -= 1
+            if not task.ndependents and not task.nfutures:
+                self._forget(task)
         while stack and left:
             left -= 1
             for key in stack.pop():
