@@ -114,8 +114,10 @@ def test_print_reaches_the_user(client: Client, capsys: pytest.CaptureFixture[st
     wait_until(twice, "once from the worker, once from the client")
     with pytest.raises(TypeError, match="file="):
         distributed.print("x", file=open("/dev/null"))  # noqa: SIM115
+    n = len(client.get_events("print"))
     distributed.print("here")
     assert capsys.readouterr().out == "here\n"
+    assert len(client.get_events("print")) == n
 
 
 def test_warnings_reach_the_user() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.protocol.payload import pack, unpack
-from distributed.worker.context import get_worker
+from distributed.worker import context
 
 PRINT, WARN = "print", "warn"
 
@@ -60,10 +60,9 @@ def warn(
 
 
 def _worker() -> Any:
-    try:
-        return get_worker()
-    except ValueError:
-        return None
+    """The worker whose task runs here; outside of tasks the user sees what is printed anyway."""
+    slot = context._current_slot()
+    return None if slot is None else slot.executor.worker
 
 
 def _on_print(event: tuple[float, Any]) -> None:
