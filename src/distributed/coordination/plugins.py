@@ -6,10 +6,12 @@ for itself.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from distributed import config
@@ -109,17 +111,17 @@ class SchedulerPlugins:
         self.nannies.unregister(name, "nanny")
         return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
 
-    def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+    async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
         from distributed.utils import import_file  # not needed by those who only register
 
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
         content = unpack(data) if isinstance(data, Serialized) else data
-        path = os.path.join(self._directory.name, os.path.basename(filename))
-        with open(path, "wb") as file:
-            file.write(content)
-        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
-            import_file(path)
+        content = content.encode() if isinstance(content, str) else content
+        path = Path(self._directory.name, os.path.basename(filename))
+        await asyncio.to_thread(path.write_bytes, content)
+        if load and path.suffix in (".py", ".zip", ".egg", ".pyz"):
+            import_file(str(path))
         return {"status": "OK", "nbytes": len(content)}
 
     async def _everywhere(self, op: str, *, nanny: bool, **kwargs: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class SchedulerUploadFile(SchedulerPlugin):
             self.data = file.read()
 
     async def start(self, scheduler: Any) -> None:
-        scheduler.upload_file(filename=self.filename, data=self.data, load=self.load)
+        await scheduler.upload_file(filename=self.filename, data=self.data, load=self.load)
 
 
 def _unwanted(path: str) -> bool:

@@ -166,11 +166,10 @@ class Extending(SchedulerBase):
         found: dict[str, Any] = await self.extensions["plugins"].unregister_nanny_plugin(name=name)
         return found
 
-    def upload_file(self, filename: str, data: bytes, load: bool = True) -> dict[str, Any]:
-        """Put a file into a directory of this process and, for .py, .zip and .egg, import it."""
-        return self.extensions["plugins"].upload_file(  # type: ignore[no-any-return]
-            filename=filename, data=data, load=load
-        )
+    async def upload_file(self, filename: str, data: bytes | str, load: bool = True) -> dict[str, Any]:
+        """Put a file into a directory of this process's own and, for .py, .zip and .egg, import it."""
+        answer: dict[str, Any] = await self.extensions["plugins"].upload_file(filename, data, load)
+        return answer
 
     def valid_workers_downscaling(self, workers: list[WorkerState]) -> list[WorkerState]:
         """Those of ``workers`` that every plugin would let go."""
