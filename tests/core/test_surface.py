@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from distributed.comm import connect
 from distributed.core import Server, rpc
-from distributed.utils_test import async_poll_for, gen_test, process_security
+from distributed.protocol.messages import WorkerClosing, WorkerEvent
+from distributed.utils_test import (
+    async_poll_for,
+    captured_logger,
+    gen_test,
+    process_security,
+    save_sys_modules,
+)
 
 
 class Callback:
@@ -112,3 +119,43 @@ async def test_digests_and_start_unsafe():
     server.digest_metric("latency", 0.25)
     assert (server.digests_total["latency"], server.digests_max["latency"]) == (0.75, 0.5)
     await server.close()
+
+
+@gen_test()
+async def test_stream_messages_by_name():
+    security = process_security()
+    seen = []
+    server = Server(
+        stream_handlers={"WorkerEvent": lambda message, who: seen.append((who, message.topic))},
+        security=security,
+    )
+    async with server:
+        streams = []
+
+        async def be_stream(comm):
+            streams.append(server.spawn(server.handle_stream(comm, {"who": "me"})))
+
+        server.handlers["be_stream"] = be_stream
+        async with rpc(server.address, security=security) as remote:
+            await remote.be_stream()
+            connection = await remote.live_comm()
+            assert remote.comms == {connection: False}
+            with captured_logger("distributed.core") as log:
+                connection.send_all([WorkerEvent("topic", 1), WorkerClosing("bye")])
+                await async_poll_for(lambda: "WorkerClosing" in log.getvalue())
+            assert seen == [("me", "topic")]
+            remote.close_comms()
+            await async_poll_for(lambda: streams[0].done())
+            assert await remote.ping() == "pong"
+
+
+@gen_test()
+async def test_uploaded_files_are_imported(tmp_path):
+    async with Server(security=process_security(), local_directory=str(tmp_path / "new")) as server:
+        with save_sys_modules():
+            answer = await server.upload_file("uploaded_module_x.py", "x = 5")
+            assert answer == {"status": "OK", "nbytes": 5}
+            import uploaded_module_x
+
+            assert uploaded_module_x.x == 5
+    assert (tmp_path / "new" / "uploaded_module_x.py").read_text() == "x = 5"

@@ -112,6 +112,27 @@ class Comm(abc.ABC):
         """What the transport below knows under ``name``, as in asyncio."""
         return default
 
+    @property
+    def extra_info(self) -> dict[str, Any]:
+        """What the transport below knows of the connection's ends and encryption, as far as it does."""
+        names = "sockname", "peername", "cipher", "peercert"
+        found = {name: self.get_extra_info(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def same_host(self) -> bool:
+        """Whether both ends are on one machine, by the addresses."""
+        from distributed.comm.addressing import get_address_host
+
+        try:
+            return get_address_host(self.local_address) == get_address_host(self.peer_address)
+        except ValueError:
+            return False
+
+    def handshake_info(self) -> dict[str, Any]:
+        """What the other side said of itself in the handshake."""
+        return {name: getattr(self.peer, name) for name in self.peer.__struct_fields__}
+
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
         return f"<{type(self).__name__}{state} local={self.local_address} remote={self.peer_address}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from distributed.comm.addressing import parse_address
 from distributed.comm.core import Backend, Comm, Listener, OnComm, connect_timeout
@@ -27,10 +28,12 @@ def get_backend(scheme: str) -> Backend:
 
 
 async def connect(
-    address: str,
+    addr: str,
+    timeout: float | None = None,
+    deserialize: bool = True,
+    handshake_overrides: Any = None,
     *,
     security: Security | None = None,
-    timeout: float | None = None,
     local_address: str | None = None,
     retry: bool = False,
 ) -> Comm:
@@ -38,12 +41,14 @@ async def connect(
 
     Parameters
     ----------
-    address : str
+    addr : str
         Such as ``"tcp://127.0.0.1:8786"``; ``tcp`` where no scheme is given.
     security : Security, optional
         Default: the key of this user, see :func:`distributed.security.find_key`.
     timeout : float, optional
         Seconds for all of it; default: the setting ``distributed.comm.timeouts.connect``, 30.
+    deserialize, handshake_overrides
+        Accepted, without a meaning: messages are always decoded, the handshake is always the same.
     local_address : str, optional
         Address of an interface of this machine to connect from.
     retry : bool
@@ -59,7 +64,7 @@ async def connect(
     ProtocolError
         What listens there is something else, or another version.
     """
-    scheme, loc = parse_address(address)
+    scheme, loc = parse_address(addr)
     backend = get_backend(scheme)
     timeout = connect_timeout() if timeout is None else timeout
     loop = asyncio.get_running_loop()
@@ -78,13 +83,17 @@ async def connect(
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def listen(address: str, on_comm: OnComm, *, security: Security | None = None) -> Listener:
-    """Take connections at ``address``: ``"tcp://0.0.0.0:8786"``, ``"tcp://:0"`` (any port), ``"inproc://"``.
+async def listen(
+    addr: str, handle_comm: OnComm, deserialize: bool = True, *, security: Security | None = None
+) -> Listener:
+    """Take connections at ``addr``: ``"tcp://0.0.0.0:8786"``, ``"tcp://:0"`` (any port), ``"inproc://"``.
 
     Parameters
     ----------
-    on_comm : callable
+    handle_comm : callable
         Called with each Comm once its other side has proved itself.
+    deserialize : bool
+        Accepted, without a meaning: messages are always decoded.
     security : Security, optional
         Default: the key of this user, see :func:`distributed.security.find_key`.
 
@@ -97,5 +106,5 @@ async def listen(address: str, on_comm: OnComm, *, security: Security | None = N
     KeyNotFoundError
         There is no key. Nothing listens without one, unless ``Security(insecure=True)``.
     """
-    scheme, loc = parse_address(address)
-    return await get_backend(scheme).listen(loc, on_comm, security=security)
+    scheme, loc = parse_address(addr)
+    return await get_backend(scheme).listen(loc, handle_comm, security=security)

@@ -37,6 +37,8 @@ class rpc:
     ...         print(await scheduler.identity())
     """
 
+    address: str
+
     def __init__(
         self,
         arg: str | tuple[str, int] | None = None,
@@ -99,6 +101,27 @@ class rpc:
 
         call.__name__ = op
         return call
+
+    async def live_comm(self) -> Connection:
+        """Another name of :meth:`live_connection`."""
+        return await self.live_connection()
+
+    @property
+    def comms(self) -> dict[Connection, bool]:
+        """The open connection, if there is one, and whether calls are under way on it."""
+        connection = self._connection
+        return {} if connection is None or connection.closed else {connection: not connection.idle}
+
+    @property
+    def active(self) -> int:
+        """Connections on which calls are under way: 0 or 1, all calls share one."""
+        return sum(self.comms.values())
+
+    def close_comms(self) -> None:
+        """Close the connection at once; the next call makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
 
     async def close_rpc(self) -> None:
         """Close the connection. Pending calls raise CommClosedError. May be called again."""

@@ -37,10 +37,18 @@ class Server(Surface):
         handler may be.
     blocked_handlers : iterable of str, optional
         Operations that are refused.
+    stream_handlers : mapping of str to callable, optional
+        See :meth:`handle_stream`.
+    connection_limit : int
+        Connections to others that are kept open while nothing happens on them.
     security : Security, optional
-        Default: the key of this user.
+        Default: the key of this user. ``connection_args={"security": ...}`` does the same.
     timeout : float, optional
         Seconds that :meth:`start` may take.
+    local_directory : str, optional
+        Where :meth:`upload_file` puts files; made when it is needed.
+    deserialize, serializers, deserializers, needs_workdir
+        Accepted, without a meaning.
     unpickle : bool, default True
         Whether exceptions of called parties are rebuilt; a scheduler says False.
 
@@ -61,14 +69,24 @@ class Server(Surface):
     def __init__(
         self,
         handlers: Mapping[str, Handler] | None = None,
-        *,
         blocked_handlers: Iterable[str] | None = None,
-        security: Security | None = None,
+        stream_handlers: Mapping[str, Callable[..., Any]] | None = None,
+        connection_limit: int = 512,
+        deserialize: bool = True,
+        serializers: Any = None,
+        deserializers: Any = None,
+        connection_args: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        local_directory: str | None = None,
+        needs_workdir: bool = True,
+        *,
+        security: Security | None = None,
         unpickle: bool = True,
         id: str | None = None,
         connect_timeout: float | None = None,
     ) -> None:
+        if security is None and connection_args is not None:
+            security = connection_args.get("security")
         self.id = id or f"{type(self).__name__}-{uuid.uuid4()}"
         self.status = Status.init
         self.security = security
@@ -85,9 +103,13 @@ class Server(Surface):
         for op in self._blocked_operations:
             self.handlers[op] = _blocked(op)
         self.pool = ConnectionPool(
-            security=security, handlers=self.handlers, unpickle=unpickle, timeout=connect_timeout
+            connection_limit,
+            security=security,
+            handlers=self.handlers,
+            unpickle=unpickle,
+            timeout=connect_timeout,
         )
-        self.init_surface()
+        self.init_surface(stream_handlers, local_directory)
         self.connections: set[Connection] = set()
         self.listeners: list[Listener] = []
         self.loop: asyncio.AbstractEventLoop | None = None

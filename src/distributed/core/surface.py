@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed.comm.core import Comm, Listener
 from distributed.core.status import Status
+from distributed.protocol.messages import Message
+from distributed.utils import import_file
 
 if TYPE_CHECKING:
     from distributed.core.connection import Connection
     from distributed.core.pool import ConnectionPool
+
+logger = logging.getLogger("distributed.core")
 
 
 class Surface:
@@ -39,10 +46,19 @@ class Surface:
     periodic_callbacks: dict[str, Any]
     services: dict[str, Any]
     service_specs: dict[Any, Any]
+    stream_handlers: dict[str, Callable[..., Any]]
+    local_directory: str | None = None
     digests_total: defaultdict[Any, float]
     digests_max: dict[Any, float]
 
-    def init_surface(self) -> None:
+    def init_surface(
+        self,
+        stream_handlers: Mapping[str, Callable[..., Any]] | None = None,
+        local_directory: str | None = None,
+    ) -> None:
+        self.stream_handlers = dict(stream_handlers or {})
+        if local_directory is not None:
+            self.local_directory = local_directory
         self.periodic_callbacks = {}
         self.services = {}
         self.service_specs = {}
@@ -120,7 +136,45 @@ class Surface:
         names = "incoming_comms_open", "incoming_comms_active", "outgoing_comms_open", "outgoing_comms_active"
         return {name: getattr(self, name) for name in names}
 
+    async def handle_stream(self, comm: Connection, extra: Mapping[str, Any] | None = None) -> None:
+        """Take the stream messages of a connection until it is closed.
+
+        Each goes to the function that :attr:`stream_handlers` has for the name of its type (``"WorkerEvent"``), called
+        with the message and ``extra`` as keywords. One without a function is logged and dropped.
+        """
+        closed = asyncio.Event()
+        comm.on_close.append(lambda _: closed.set())
+
+        def on_stream(messages: list[Message]) -> None:
+            for message in messages:
+                name = type(message).__name__
+                handler = self.stream_handlers.get(name)
+                if handler is None:
+                    logger.warning("no stream handler for %s of %s", name, comm.peer_address)
+                else:
+                    handler(message, **(extra or {}))
+
+        comm.on_stream = on_stream
+        if not comm.closed:
+            await closed.wait()
+
     # ------------------------------------------------------------ operations
+
+    async def upload_file(self, filename: str, data: bytes | str, load: bool = True) -> dict[str, Any]:
+        """Write a file into :attr:`local_directory`, and import it if ``load``.
+
+        Returns
+        -------
+        dict
+            ``status`` "OK" and the ``nbytes`` written.
+        """
+        content = data.encode() if isinstance(data, str) else bytes(data)
+        directory = self.local_directory or tempfile.gettempdir()
+        path = os.path.join(directory, os.path.basename(filename))
+        await asyncio.to_thread(_write, path, content)
+        if load:
+            import_file(path)
+        return {"status": "OK", "nbytes": len(content)}
 
     def echo(self, data: Any = None) -> Any:
         """Answer what was sent; to measure connections."""
@@ -158,6 +212,12 @@ class Surface:
         for service in self.services.values():
             if hasattr(service, "stop"):
                 service.stop()
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
 
 
 def _made_by(spec: Any) -> tuple[Callable[..., Any], Mapping[str, Any]]:

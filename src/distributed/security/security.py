@@ -51,8 +51,18 @@ class Security:
     :func:`distributed.security.keys.find_key`.
     """
 
+    require_encryption: bool
+    extra_conn_args: dict[str, Any]
     tls_ca_file: str | None
     tls_ciphers: str | None
+    tls_client_cert: str | None
+    tls_client_key: str | None
+    tls_max_version: Any
+    tls_min_version: Any
+    tls_scheduler_cert: str | None
+    tls_scheduler_key: str | None
+    tls_worker_cert: str | None
+    tls_worker_key: str | None
 
     def __init__(
         self,
@@ -81,7 +91,7 @@ class Security:
             key = ClusterKey(bytes(key))
         self._key = key
         self.key_file = os.fspath(key_file) if key_file is not None else None
-        self.extra_conn_args: dict[str, Any] = dict(kwargs.pop("extra_conn_args", None) or {})
+        self.extra_conn_args = dict(kwargs.pop("extra_conn_args", None) or {})
         for name, setting in _TLS_PARAMETERS.items():
             given = kwargs.pop(name, None)
             setattr(self, name, given if given is not None else get(f"distributed.comm.tls.{setting}", None))
