@@ -5,9 +5,9 @@
     python3 benchmarks/first_result.py --rounds 3
     python3 benchmarks/first_result.py --ours PYTHON --peer PYTHON   # environments that are there already
 
-Three figures of each, medians over the rounds: seconds from ``LocalCluster(n_workers=2)`` to ``submit(abs, -1).result()``;
-the same from the start of the program, imports included; CPU seconds of all processes, the end of the cluster included.
-Environments are made where they are missing, as in ``run.py``.
+Three figures of each, medians over the rounds: seconds from ``LocalCluster(n_workers=2)`` to
+``submit(abs, -1).result()``; the same from the start of the program, imports included; CPU seconds of all processes,
+the end of the cluster included. Environments are made where they are missing, as in ``run.py``.
 """
 
 from __future__ import annotations
@@ -57,9 +57,13 @@ def measure(python: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--ours", metavar="PYTHON", help="interpreter of an environment that has this package")
+    parser.add_argument(
+        "--ours", metavar="PYTHON", help="interpreter of an environment that has this package"
+    )
     parser.add_argument("--peer", metavar="PYTHON", help="interpreter of one that has the existing package")
     parser.add_argument("--json", metavar="FILE", help="keep the figures")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a user of dask-jobqueue writes: a cluster by jobs, scaled by hand, then by the work. Prints JSON of what it saw."""
+"""What a user of dask-jobqueue writes: a cluster by jobs, scaled by hand, then by the work. Prints JSON."""
 
 from __future__ import annotations
 
