@@ -102,7 +102,9 @@ class GraphMixin:
                 continue
             held = dsk.get(key)
             if not isinstance(held, Future):
-                raise KeyError(f"the graph has no key {key!r}")
+                if not self._knows(key):
+                    raise KeyError(f"the graph has no key {key!r}")
+                held = Future(key, self)  # type: ignore[arg-type]  # the graph of what is persisted already is empty
             futures[key] = held
         if wanted:
             del dsk
@@ -110,6 +112,12 @@ class GraphMixin:
             self._check_external(plan.external)
             self._submit_graph(graph, plan, wanted, options, futures)
         return futures
+
+    def _knows(self, key: Key) -> bool:
+        """Whether a future on this key lives here."""
+        if key not in self._session.state.tasks:
+            self._session.settle()
+        return key in self._session.state.tasks
 
     def _check_external(self, keys: Iterable[Key]) -> None:
         """What a graph takes from outside must be known here: a future on it lives."""
