@@ -135,3 +135,21 @@ def fill(path: str, nbytes: int) -> int:
 
 def stop_own_process(_: Any = None) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+# ---------------------------------------------------------------- of the soak
+
+
+def lump(number: int, sleep: bool = True) -> bytes:
+    """A short while, then some bytes: some small, some not; the same each time."""
+    if sleep:
+        time.sleep(number % 7 * 0.003)
+    return bytes(number * 7919 % (50_000 if number % 5 else 200))
+
+
+def sizes(one: bytes, other: bytes) -> int:
+    return len(one) + len(other)
+
+
+def soak_sum(parts: list[int]) -> int:
+    return sum(parts)
