@@ -79,11 +79,18 @@ def current_client(allow_global: bool = True) -> Client | None:
 @contextmanager
 def as_current(client: Client) -> Iterator[None]:
     """Inside, ``client`` is the current one of this thread or coroutine."""
+    import dask
+
     token = _current.set(client)
+    directed = None
+    if dask.config.get("scheduler", None) != _OURS:
+        directed = dask.config.set(scheduler=_OURS)
     try:
         yield
     finally:
         _current.reset(token)
+        if directed is not None:
+            directed.__exit__(None, None, None)
 
 
 @contextmanager
