@@ -49,6 +49,11 @@ JOBLIB = ("scikit-learn", "joblib", *PYTEST)
 XARRAY = ("xarray", "dask[array]", "netCDF4", "h5netcdf", "h5py", "zarr", *PYTEST)
 JOBQUEUE = ("dask-jobqueue", "pytest-asyncio", *PYTEST)
 
+#: Reasons of failures that are known.
+P2P = "imports distributed.shuffle: shuffling straight between workers is not in this release"
+DAEMON = "expects worker processes that may not have children; ours may, so nothing is there to warn of"
+STORY = "reads the words of the other package's log of its worker's state machine"
+
 SUITE = (
     Entry("dataframe", DASK, program="dask_dataframe.py", group="dask", bounded=True),
     Entry("array", DASK, program="dask_array.py", group="dask", bounded=True),
@@ -56,6 +61,7 @@ SUITE = (
         "dask-tests",
         DASK,
         tests=("dask.tests.test_distributed",),
+        known={"test_fusion_barrier_task": P2P},
         timeout=1200,
         group="dask",
     ),
@@ -75,11 +81,24 @@ SUITE = (
             "dask.dataframe.dask_expr.io.tests.test_distributed",
             "-k=distributed or client or cluster or diagnostics or traceback or analyze",
         ),
+        known={"dask_expr.tests.test_distributed": P2P},
         timeout=900,
         group="dask",
     ),
     Entry("joblib", JOBLIB, program="joblib_grid_search.py", group="joblib", bounded=True),
-    Entry("joblib-tests", JOBLIB, tests=("joblib.test.test_dask",), timeout=600, group="joblib"),
+    Entry(
+        "joblib-tests",
+        JOBLIB,
+        tests=("joblib.test.test_dask",),
+        known={
+            "test_joblib_warning_inside_dask_daemonic_worker": DAEMON,
+            "test_no_undesired_distributed_cache_hit": STORY,
+            "test_auto_scatter": STORY,
+            "test_manual_scatter": "counts one pickling of an argument more than there is here",
+        },
+        timeout=600,
+        group="joblib",
+    ),
     Entry("xarray", XARRAY, program="xarray_climate.py", group="xarray", bounded=True),
     Entry("xarray-tests", XARRAY, tests=("xarray.tests.test_distributed",), timeout=900, group="xarray"),
     Entry("xgboost", ("xgboost-cpu", "dask[array,dataframe]", "scikit-learn"), program="xgboost_train.py"),

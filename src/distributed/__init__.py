@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    network_version: str
     from distributed.client import (
         CancelledError,
         Client,
@@ -81,6 +82,10 @@ _HOMES = {
     "wait": "client",
     "worker_client": "client",
 }
+
+#: The release of the interface that this package follows: programs compare it before they use what came with a release.
+#: ``network_version`` is this package's own.
+__version__ = "2026.8.0"
 
 #: Modules that programs use after a mere ``import distributed``, as in ``distributed.lock.Lock``.
 _MODULES = frozenset(
@@ -173,7 +178,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "__version__":
+    if name == "network_version":
         value: Any = _version()
     elif name in _HOMES:
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

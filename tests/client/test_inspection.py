@@ -98,3 +98,13 @@ def _try_executor(c: Client) -> None:
         executor.submit(inc, 1)
     with pytest.raises(TypeError, match="unknown parameters"):
         c.get_executor(nonsense=1)
+
+
+@gen_cluster(client=True)
+async def test_futures_by_key(c, s, a, b):
+    x = c.submit(inc, 1, key="x")
+    assert set(c.futures) == {"x"}
+    await x
+    assert c.futures["x"].status == "finished"
+    del x
+    await async_poll_for(lambda: not c.futures)

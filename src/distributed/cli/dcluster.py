@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from distributed import __version__, config
+from distributed import config, network_version
 from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, run_command
 from distributed.deploy.ssh_hosts import Host, parse_hosts, read_hostfile
@@ -185,7 +185,7 @@ def banner(workers: list[Host], scheduler: str) -> str:
     """What is shown first: version, the hosts of workers with numbers, the scheduler's address."""
     rule = "-" * 63
     nodes = [f"  {i}: {host.name}" for i, host in enumerate(workers)]
-    title = f"distributed-network v{__version__}".center(len(rule)).rstrip()
+    title = f"distributed-network v{network_version}".center(len(rule)).rstrip()
     return "\n".join([rule, title, "", "Worker nodes:", *nodes, "", f"scheduler node: {scheduler}", rule, ""])
 
 

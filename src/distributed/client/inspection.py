@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import futures_of
 from distributed.client.options import worker_names
 from distributed.client.waiting import wait
 from distributed.loops import seconds
 
+if TYPE_CHECKING:
+    from distributed.client.session import Session
+
 
 class InspectionMixin:
     """A part of ``Client``."""
 
+    _session: Session
     sync: Callable[..., Any]
     id: str
 
     async def _call(self, op: str, /, **kwargs: Any) -> Any:
         raise NotImplementedError
+
+    @property
+    def futures(self) -> dict[Any, Any]:
+        """What this client knows of the tasks that it has futures on, by key."""
+        self._session.settle()
+        return {key: task for key, task in self._session.state.tasks.items() if task.nfutures}
 
     # ------------------------------------------------------------ copies
 
