@@ -273,8 +273,9 @@ class Cluster(SyncMethodMixin):
             logs["Scheduler"] = Log("\n".join(line for _, line in lines))
         if workers:
             wanted = None if workers is True else list(workers)
-            for address, lines in (await self.scheduler_comm.worker_logs(workers=wanted)).items():
-                logs[address] = Log("\n".join(line for _, line in lines))
+            answers = await self.scheduler_comm.broadcast(op="get_logs", workers=wanted, on_error="ignore")
+            for address, answer in answers:
+                logs[address] = Log("\n".join(line for _, line in answer["result"]))
         return logs
 
     def _log(self, text: str) -> None:

@@ -301,7 +301,8 @@ class Launcher:
             now = counts.get(place.label, (0, 0, 0))
             if now != (place.nworkers, place.nthreads, place.memory):
                 place.nworkers, place.nthreads, place.memory = now
-                self.board.changed(place)
+                if not place.state.ended:  # that has been said
+                    self.board.changed(place)
 
 
 async def _either(future: asyncio.Future[Any], event: asyncio.Event) -> bool:

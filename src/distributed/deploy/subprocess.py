@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 from collections import deque
@@ -47,6 +48,8 @@ class LocalProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             limit=1 << 20,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # modules beside the script
             start_new_session=True,  # Ctrl-C is for us
         )
         assert self._process.stdin is not None
