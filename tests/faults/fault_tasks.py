@@ -63,6 +63,17 @@ def wait_for(path: str, value: Any = None, folder: str = "", label: str = "") ->
     return value
 
 
+def try_lock(name: str) -> bool:
+    """Whether a lock can be had; it is let go at once."""
+    from distributed import Lock
+
+    lock = Lock(name)
+    acquired = lock.acquire(blocking=False)
+    if acquired:
+        lock.release()
+    return acquired
+
+
 def exit_with(status: int) -> None:
     os._exit(status)
 

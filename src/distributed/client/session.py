@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from typing import Any
 
 from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
+from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
@@ -344,17 +344,16 @@ class Session:
 
     async def _reconnect(self) -> None:
         """Try again with growing, jittered pauses until the timeout."""
-        deadline = self._asyncio_loop.time() + self._reconnect_timeout
-        pause = 0.05
+        start = self._asyncio_loop.time()
+        deadline = start + self._reconnect_timeout
         error: Exception | None = None
         while self._asyncio_loop.time() < deadline:
             try:
                 connection = await self._connect(self)
             except Exception as failure:
                 error = failure
-                left = deadline - self._asyncio_loop.time()
-                await asyncio.sleep(max(min(pause * random.uniform(0.5, 1.5), left), 0))
-                pause = min(pause * 1.7, 3.0)
+                now = self._asyncio_loop.time()
+                await asyncio.sleep(max(min(reconnect_pause(now - start), deadline - now), 0))
                 continue
             self._attach(connection)
             self.state.reconnected()

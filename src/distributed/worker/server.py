@@ -17,6 +17,7 @@ from distributed import config, system
 from distributed.comm.addressing import coerce_to_address, get_address_host, parse_address, unparse_address
 from distributed.comm.registry import connect
 from distributed.core import Connection, Status
+from distributed.core.backoff import reconnect_pause
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.core.versions import get_versions
 from distributed.exceptions import CommClosedError, ProtocolError, SecurityError
@@ -34,8 +35,6 @@ from distributed.worker.extending import Extending
 from distributed.worker.state import WorkerState
 from distributed.worker.surface import WorkerSurface
 
-#: Seconds between attempts to reach the scheduler: a tenth of the time since the first, within these, and jitter.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 #: Seconds one attempt may take.
 ATTEMPT = 10.0
 
@@ -386,8 +385,11 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     # ------------------------------------------------------------ the scheduler
 
-    async def _connect(self, timeout: float | None) -> Connection:
-        """A connection to the scheduler; tries again and again for ``timeout`` seconds."""
+    async def _connect(self, timeout: float | None, *, stubborn: bool = False) -> Connection:
+        """A connection to the scheduler; tries again and again for ``timeout`` seconds.
+
+        ``stubborn``: also while somebody without our key answers there; ours may come back to its place.
+        """
         start = time.monotonic()
         deadline = None if timeout is None else start + timeout
         while True:
@@ -395,12 +397,11 @@ class Worker(Extending, WorkerSurface, TaskClients):
             try:
                 comm = await connect(self.scheduler_address, security=self.security, timeout=left)
                 return Connection(comm, handlers=self.handlers)
-            except (SecurityError, ProtocolError):
-                raise  # trying again does not help
-            except OSError as error:
+            except (SecurityError, ProtocolError, OSError) as error:
+                if not stubborn and not isinstance(error, OSError):
+                    raise  # trying again does not help
                 now = time.monotonic()
-                pause = min(max(FIRST_PAUSE, (now - start) / 10), LONGEST_PAUSE)
-                sleep = random.uniform(0.5, 1.0) * pause
+                sleep = reconnect_pause(now - start)
                 if deadline is not None and now + sleep >= deadline:
                     raise TimeoutError(
                         f"no scheduler answers at {self.scheduler_address} for {timeout:g} s: {error}"
@@ -458,8 +459,9 @@ class Worker(Extending, WorkerSurface, TaskClients):
         timeout = config.seconds("distributed.worker.reconnect-timeout", 60.0)
         deadline = time.monotonic() + (60.0 if timeout is None else timeout)
         try:
+            await asyncio.sleep(reconnect_pause(0.0))  # a thousand others have lost it at this moment, too
             while True:
-                stream = await self._connect(max(0.0, deadline - time.monotonic()))
+                stream = await self._connect(max(0.0, deadline - time.monotonic()), stubborn=True)
                 self.state.scheduler_lost()
                 self.turn()
                 self.state.forget_unsent()
@@ -469,7 +471,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
                 except OSError as error:  # it went away again
                     logger.info("registration failed, trying again: %s", error)
                     stream.abort()
-                    await asyncio.sleep(random.uniform(0.5, 1.0) * FIRST_PAUSE)
+                    await asyncio.sleep(reconnect_pause(0.0))
         except Exception as error:  # a worker without a scheduler must not live on unseen
             logger.error("Worker at %s gives up: %s", self.address, error)
             self.terminate(reason=f"lost its scheduler: {error}")

@@ -94,6 +94,8 @@ class Index:
         # client. They are in state waiting.
         self.promised: dict[TaskState, None] = {}
         self.complete_at = 0.0
+        # Results that nobody needed as they were looked at, kept as long as who needs them may still be told.
+        self.reprieved: dict[TaskState, None] = {}
         # Inner nodes of graphs as they were submitted, until when their dependents should have been: (time, tasks).
         self.provisional: deque[tuple[float, list[TaskState]]] = deque()
         # Of suspicious tasks, the workers that died with them, and how: for the error in the end.

@@ -253,6 +253,13 @@ def release(s: Index, ts: TaskState) -> None:
     _release(s, [ts], MAX_RELEASED)
 
 
+def end_reprieve(s: Index) -> None:
+    """The network is complete: what nobody has asked for until now is let go."""
+    tasks, s.reprieved = s.reprieved, {}
+    for ts in tasks:
+        release(s, ts)
+
+
 def release_parked(s: Index) -> None:
     """Go on with what :func:`release` could not finish in its turn."""
     stack, s.parked = s.parked, []
@@ -279,6 +286,9 @@ def _release(s: Index, stack: list[TaskState], limit: int) -> None:
                 if not dep.nwaiters and not dep.who_wants:
                     stack.append(dep)
         elif ts.state == "memory":
+            if s.incomplete():  # who needs it may be in a message of a returning client that is still to come
+                s.reprieved[ts] = None
+                continue
             for ws in ts.who_has:
                 s.outbox.free(ws.address, ts.key)
                 del ws.has_what[ts]

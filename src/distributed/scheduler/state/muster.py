@@ -30,6 +30,8 @@ def expire(s: Index) -> None:
     if expired:
         for client in s.clients:
             s.outbox.send(client, ClientEvent("workers", {"joined": [], "left": expired}))
+    if s.reprieved and not s.incomplete():
+        lifecycle.end_reprieve(s)
     if s.promised and not s.incomplete():
         for ts in [ts for ts in s.promised if ts.key not in s.unclaimed]:
             if ts in s.promised:

@@ -28,7 +28,8 @@ def validate(s: Index) -> None:
             assert s.workers.get(ws.address) is ws, (key, ws)
     provisional = {ts for _, tasks in s.provisional for ts in tasks}
     for ts in s.tasks.values():
-        assert ts.needed or ts.dependents or ts in provisional or ts in s.parked, f"{ts} should have been forgotten"
+        kept = ts in provisional or ts in s.parked or ts in s.reprieved
+        assert ts.needed or ts.dependents or kept, f"{ts} should have been forgotten"
     assert set(s.unrunnable) == {ts for ts in s.tasks.values() if ts.state == "no-worker"}
     assert len(s.queue) == sum(ts.queue is s.queue for ts in s.tasks.values())
     for spec in s.specs.values():
@@ -70,7 +71,7 @@ def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
         for dep in ts.dependencies:
             assert dep.state == "memory", (ts, dep)
     if ts.state in PENDING_STATES or ts.state == "memory":
-        assert ts.needed or ts in s.parked, ts
+        assert ts.needed or ts in s.parked or ts in s.reprieved, ts
     else:
         assert ts.state == "erred" or not ts.needed, ts
 
