@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import Any
@@ -101,6 +102,9 @@ def main(**given: Any) -> None:
     ~/.ssh/config. The network lives as long as this command: Ctrl-C, or the end of
     the terminal, stops everything on all hosts.
     """
+    os.environ.setdefault(
+        "UV_THREADPOOL_SIZE", "64"
+    )  # names of many hosts are looked up at once, some by a slow server
     run_command(NAME, lambda: _main(given))
 
 
