@@ -95,8 +95,10 @@ class Hosts:
         )
 
     def heal(self, i: int, j: int) -> None:
-        ip("-n", self.name(i), "neigh", "del", self.address(j), "dev", "eth0")
-        ip("-n", self.name(j), "neigh", "del", self.address(i), "dev", "eth0")
+        """Does nothing where there is no cut."""
+        for one, other in ((i, j), (j, i)):
+            words = ["ip", "-n", self.name(one), "neigh", "del", self.address(other), "dev", "eth0"]
+            subprocess.run(words, check=False, capture_output=True, timeout=10)
 
     def unplug(self, i: int) -> None:
         """Pull host ``i``'s cable."""
