@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, cast
 
+from distributed.comm import descriptors
 from distributed.comm.addressing import is_wildcard, own_ip, parse_host_port, unparse_host_port
 from distributed.comm.core import (
     Backend,
@@ -99,6 +100,7 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
         self.peer_address = address_of(transport.get_extra_info("peername"))
         set_tcp_options(transport.get_extra_info("socket"), self._timeouts.dead_peer)
         self._fd = own(transport.get_extra_info("socket"))
+        descriptors.note(self._fd)
         self._timer = self._loop.call_later(self._timeouts.handshake, self._handshake_timed_out)
         self._handshake = self._make_handshake(self.peer_address)
         self._advance_handshake(None)
