@@ -65,13 +65,16 @@ def check_future(world: World, client: Client, key: str) -> None:
     elif task.status == "error":
         assert task.error is not None
         text = task.error.exception_text
-        crashes = sum(world.naccidents.get(name, 0) for name in ("crash", "cut-worker"))
+        crashes = sum(world.naccidents.get(name, 0) for name in ("crash", "cut-worker", "freeze", "cut-pair"))
         justified = text == RAISED and expected is None
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3
         justified |= text.startswith("LostDataError") and crashes + world.naccidents.get("retire", 0) > 0
         if not justified:
             raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)
+    elif task.status == "lost":
+        if client.name not in world.given_up:
+            raise SimulationError(world, f"{key} is lost for {client.name}, which never gave up", key)
     elif task.status == "cancelled":
         if not world.cancelled.intersection(
             (key, *world.graph.order(key), *world.graph.tasks.get(key, NONE).deps)

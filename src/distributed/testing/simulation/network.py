@@ -17,6 +17,9 @@ SIGNS_OF_LIFE = (WorkerHeartbeat, ClientHeartbeat)
 #: Events that a failing run tells.
 REMEMBERED = 120
 
+#: Of a network that is not thorough, one turn in so many is validated.
+SELDOM = 50
+
 
 class Network:
     """What happens next.
@@ -27,15 +30,20 @@ class Network:
         Every choice of a run comes from it.
     slow : float
         Mean seconds that a message is under way; each of them takes its own time.
+    thorough : bool
+        Every message goes through the codec, and every turn is validated; else one of :data:`SELDOM`.
     """
 
-    def __init__(self, seed: int, slow: float = 0.002) -> None:
+    def __init__(self, seed: int, slow: float = 0.002, thorough: bool = True) -> None:
         self.random = Random(seed)
+        self.thorough = thorough
+        self.frozen: dict[object, float] = {}  # parties that do nothing, until when
+        self.nturns = 0
         self.now = 0.0
         self.slow = slow
         self.nevents = 0
         self.nmessages = 0
-        self.events: deque[str] = deque(maxlen=REMEMBERED)
+        self._events: deque[tuple[float, str, object]] = deque(maxlen=REMEMBERED)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
 
@@ -57,12 +65,43 @@ class Network:
         """Let the next event happen."""
         when, _, action, args = heapq.heappop(self._heap)
         self.now = max(self.now, when)
+        if self.frozen and self._waits(action, args):
+            return
         self.nevents += 1
         action(*args)
 
+    def _waits(self, action: Callable[..., None], args: tuple[Any, ...]) -> bool:
+        """What would happen in a frozen party happens when it goes on, in the same order."""
+        party = getattr(action, "__self__", None)
+        until = self.frozen.get(party.owner if isinstance(party, End) else party)
+        if until is None:
+            return False
+        self.at(until, action, *args)
+        return True
+
+    def freeze(self, party: object, seconds: float) -> None:
+        """A party does nothing for a while, as a process that was stopped; what it is sent waits."""
+        if party not in self.frozen:
+            self.frozen[party] = self.now + seconds
+            self.at(self.frozen[party], self.thaw, party)
+
+    def thaw(self, party: object) -> None:
+        """It goes on."""
+        self.frozen.pop(party, None)
+
+    def worth_validating(self) -> bool:
+        """Validation takes longer than all else: every turn of some networks, few turns of most."""
+        self.nturns += 1
+        return self.thorough or self.nturns % SELDOM == 0
+
     def note(self, who: str, what: object) -> None:
         """For the account of a failing run."""
-        self.events.append(f"{self.now:9.4f} {who:8s} {str(what)[:400]}")
+        self._events.append((self.now, who, what))
+
+    @property
+    def events(self) -> list[str]:
+        """The last events in words."""
+        return [f"{when:9.4f} {who:8s} {str(what)[:400]}" for when, who, what in self._events]
 
 
 class Wire:
@@ -99,6 +138,7 @@ class End:
         self.side = side
         self.receive: Callable[[list[Any]], None] = lambda messages: None
         self.closed: Callable[[], None] = lambda: None
+        self.owner: object = None  # the party on this side
         self._arrives = 0.0
         self._reader = FrameReader()
 
@@ -112,7 +152,7 @@ class End:
             if type(message) not in SIGNS_OF_LIFE:
                 network.note(self.wire.name + " <>"[self.side + 1], message)
         peer = self.wire.ends[1 - self.side]
-        if isinstance(messages[0], Message):
+        if network.thorough and isinstance(messages[0], Message):
             messages = peer.through_the_wire(messages)
         self._arrives = max(self._arrives, network.now + network.delay())
         network.at(self._arrives, peer.arrive, list(messages))

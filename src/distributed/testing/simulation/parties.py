@@ -54,6 +54,7 @@ class Scheduler:
         self.ends: dict[str, End] = {}
         self.wires: list[Wire] = []
         self.announced: list[str] = []
+        self.goes_on = False
         self.network.after(TICK, self.tick)
 
     def accept(self, peer: str) -> End:
@@ -62,6 +63,7 @@ class Scheduler:
         self.wires = [other for other in self.wires if not other.cut_off]
         self.wires.append(wire)
         mine, theirs = wire.ends
+        mine.owner = self
         mine.receive = lambda messages: self.register(mine, messages[0])
         return theirs
 
@@ -116,6 +118,9 @@ class Scheduler:
         def arrives() -> None:
             """The connection ends with either process."""
             here = self.alive and process is not None and process.alive
+            if process is not None and process in self.network.frozen:
+                self.network.at(self.network.frozen[process], arrives)
+                return
             if here and process is not None:
                 process.machine.scattered([(call.key, call.value, 28, "int")])
                 process.turn()
@@ -168,18 +173,35 @@ class Scheduler:
 
     def flush(self) -> None:
         self.announce_workers()
-        self.machine.validate()
+        checked = self.network.worth_validating()
+        if checked:
+            self.machine.validate()
         for peer, messages in self.machine.drain(self.network.now):
             end = self.ends.get(peer)
             if end is not None:
                 end.send(messages)
-        self.machine.validate(drained=True)
+        if checked:
+            self.machine.validate(drained=True)
+        if self.machine.parked and not self.goes_on:
+            self.goes_on = True
+            self.network.after(0.0, self.go_on)
+
+    def go_on(self) -> None:
+        """The next turn, for what was too much for one."""
+        self.goes_on = False
+        if self.alive:
+            self.flush()
 
     def tick(self) -> None:
         if not self.alive:
             return
         silent = self.machine.tick(self.network.now)
-        assert not silent, f"{silent} counted as silent"
+        for address in silent:
+            assert self.world.was_frozen(address), f"{address} counted as silent"
+            end = self.ends.pop(address, None)
+            if end is not None:
+                end.wire.cut()
+            self.machine.remove_worker(address, self.network.now, reason="silent")
         for address in list(self.machine.retired):
             self.ends.pop(address).send([CloseWorker("retired")])
             self.machine.remove_worker(address, self.network.now, reason="retired", expected=True)
@@ -188,6 +210,7 @@ class Scheduler:
 
     def kill(self) -> None:
         self.alive = False
+        self.world.coverage.scheduler(self.machine)
         for wire in self.wires:
             wire.cut()
 
@@ -209,6 +232,7 @@ class Client:
         self.end: End | None = None
         self.registered = False
         self.closed = False
+        self.goes_on = False
         self.connect()
         self.network.after(HEARTBEAT, self.heartbeat)
 
@@ -219,6 +243,7 @@ class Client:
             self.network.after(0.1, self.connect)
             return
         end = self.end = self.world.scheduler.accept(self.name)
+        end.owner = self
         end.receive = lambda messages: self.on_messages(end, messages)
         end.closed = lambda: self.on_closed(end)
         end.send([{"client": self.name, "scheduler": self.scheduler, "workers": list(self.workers)}])
@@ -263,7 +288,18 @@ class Client:
         if self.end is not None and self.registered:
             self.end.send(self.machine.drain())
         self.machine.take_woken()
-        self.machine.validate()
+        if self.network.worth_validating():
+            self.machine.validate()
+        if (self.machine.parked or self.machine.unpinning) and not self.goes_on:
+            self.goes_on = True
+            self.network.after(0.0, self.go_on)
+
+    def go_on(self) -> None:
+        """The next turn, for what was too much for one."""
+        self.goes_on = False
+        if not self.closed:
+            self.machine.drop_parked()
+            self.turn()
 
     # ------------------------------------------------------------ the user
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 INLINE_NBYTES = 500
 HEARTBEAT = 1.0
 
+#: Transitions that a worker remembers.
+HISTORY = 3_000
+
 
 class Worker:
     """One worker process, until it crashes or closes.
@@ -34,7 +37,7 @@ class Worker:
         self.network = world.network
         self.address = address
         self.nthreads = nthreads
-        self.machine = WorkerState(address, resources=resources)
+        self.machine = WorkerState(address, resources=resources, history=HISTORY)
         self.alive = True
         world.serial += 1
         self.id = f"process-{world.serial}"
@@ -61,6 +64,7 @@ class Worker:
             self.machine.forget_unsent()
         self.registered = False
         end = self.end = self.world.scheduler.accept(self.address)
+        end.owner = self
         end.receive = lambda messages: self.on_messages(end, messages)
         end.closed = lambda: self.on_closed(end)
         end.send(
@@ -109,7 +113,8 @@ class Worker:
         self.start_tasks()
         if self.end is not None and self.registered:
             self.end.send(self.machine.outbox.drain())
-        self.machine.validate()
+        if self.network.worth_validating():
+            self.machine.validate()
         wake_at = self.machine.wake_at()
         if wake_at is not None:
             self.network.after(max(0.0, wake_at - self.network.now), self.wake)
@@ -186,11 +191,17 @@ class Worker:
         self.network.note(self.address, f"asks {request.worker} for {request.keys}")
         self.network.after(self.network.delay(), self.world.peer_asked, self, request)
 
-    def answered(self, request: Gather, found: Iterable[tuple[Any, Any, int]] | None, busy: bool) -> None:
+    def answered(
+        self,
+        request: Gather,
+        found: Iterable[tuple[Any, Any, int]] | None,
+        busy: bool,
+        unreachable: bool = False,
+    ) -> None:
         if not self.alive:
             return
         if found is None:
-            self.machine.gather_failed(request.worker, self.network.now, busy=busy)
+            self.machine.gather_failed(request.worker, self.network.now, busy=busy, unreachable=unreachable)
         else:
             self.machine.gathered(request.worker, found, self.network.now)
         self.turn()

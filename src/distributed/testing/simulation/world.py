@@ -8,12 +8,15 @@ accidents, enough workers; all that is wanted must end. *Release*: all futures d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
-from distributed.scheduler.state import Settings
+from distributed.client.state import machine as client_machine
+from distributed.scheduler.state import Settings, lifecycle
 from distributed.scheduler.state.records import PENDING_STATES
 from distributed.testing.simulation import invariants
+from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
 from distributed.testing.simulation.workers import Worker
@@ -31,6 +34,49 @@ SETTINGS = Settings(
 NAMES = ("w0", "w1", "w2", "w3", "w4", "w5")
 CLIENTS = ("alice", "bob", "carol")
 
+#: One network in so many checks every turn and sends every message through the codec.
+THOROUGH = 20
+
+#: A network has so many tasks and accidents at least, unless it is asked for fewer.
+MIN_TASKS = 200
+MIN_FAULTS = 5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is."""
+
+    tasks: int = MIN_TASKS
+    faults: int = MIN_FAULTS
+    most_faults: int = 14
+    workers: int = 6
+    clients: int = 3
+    acts: int = 14
+
+    def smaller(self) -> list[Size]:
+        """What to try where a network of this size fails: less of one thing each."""
+        found = [replace(self, tasks=self.tasks // 2)] if self.tasks > 1 else []
+        if self.tasks > 8:
+            found.append(replace(self, tasks=self.tasks * 3 // 4))
+        if self.most_faults:
+            for most in {self.most_faults // 2, self.most_faults - 1}:
+                found.append(replace(self, faults=min(self.faults, most), most_faults=most))
+        if self.workers > 2:
+            found.append(replace(self, workers=self.workers - 1))
+        if self.clients > 1:
+            found.append(replace(self, clients=self.clients - 1))
+        if self.acts:
+            found += [replace(self, acts=acts) for acts in {self.acts // 2, self.acts - 1}]
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.tasks},{self.faults},{self.most_faults},{self.workers},{self.clients},{self.acts}"
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """The inverse of ``str``."""
+        return cls(*map(int, text.split(",")))
+
 
 @dataclass
 class Report:
@@ -42,14 +88,29 @@ class Report:
     nevents: int
     naccidents: dict[str, int]
     seconds: float
+    reached: dict[str, set[Transition]] = field(compare=False, repr=False)
 
 
 class World:
-    """A simulated network. ``trouble`` names the accidents that may happen; see :data:`ACCIDENTS`."""
+    """A simulated network.
 
-    def __init__(self, seed: int, trouble: tuple[str, ...] | None = None) -> None:
+    Parameters
+    ----------
+    seed : int
+    trouble : tuple of str, optional
+        The accidents that may happen; see :data:`ACCIDENTS`. Chosen by the seed if not given.
+    size : Size
+        How much there is of everything; smaller ones are tried where one fails.
+    """
+
+    def __init__(self, seed: int, trouble: tuple[str, ...] | None = None, size: Size | None = None) -> None:
+        self.size = size or Size()
         self.seed = seed
-        self.network = Network(seed)
+        self.network = Network(seed, thorough=seed % THOROUGH == 0)
+        self.coverage = Coverage()
+        self.frozen_once: set[str] = set()
+        self.partitions: set[frozenset[str]] = set()
+        self.nsubmitted = 0
         self.random = self.network.random
         self.graph = Graph()
         self.serial = 0
@@ -58,17 +119,19 @@ class World:
         self.clients: dict[str, Client] = {}
         self.naccidents: dict[str, int] = {}
         self.cancelled: set[str] = set()
+        self.given_up: set[str] = set()
         self.calm = False
         self.prefixes: list[list[str]] = []
         known = tuple(ACCIDENTS)
+        self.anything_goes = trouble is None
         if trouble is None:
-            trouble = tuple(self.random.sample(known, self.random.randint(0, len(known))))
+            trouble = tuple(self.random.sample(known, self.random.randint(1, len(known))))
         self.trouble = trouble
 
     # ------------------------------------------------------------ parties
 
     def join(self, name: str | None = None) -> None:
-        free = [other for other in NAMES if other not in self.workers]
+        free = [other for other in NAMES[: self.size.workers] if other not in self.workers]
         if name is None and not free:
             return
         name = name or self.random.choice(free)
@@ -79,6 +142,7 @@ class World:
     def close_worker(self, worker: Worker) -> None:
         """Its process ends."""
         worker.alive = False
+        self.coverage.worker(worker.machine)
         if self.workers.get(worker.address) is worker:
             del self.workers[worker.address]
         if worker.end is not None:
@@ -88,7 +152,13 @@ class World:
         """A request for data arrives at a peer; its answer takes its time."""
         peer = self.workers.get(request.worker)
         delay = self.network.delay()
-        if peer is None:
+        if peer in self.network.frozen:
+            self.network.at(self.network.frozen[peer], self.peer_asked, asker, request)
+        elif request.detour and (self.scheduler is None or not asker.registered):
+            self.network.after(delay, asker.answered, request, None, False)
+        elif not request.detour and frozenset((asker.address, request.worker)) in self.partitions:
+            self.network.after(delay, asker.answered, request, None, False, True)
+        elif peer is None:
             self.network.after(delay, asker.answered, request, None, False)
         elif self.random.random() < 0.03:
             self.network.after(delay, asker.answered, request, None, True)
@@ -98,47 +168,74 @@ class World:
             self.network.after(delay, asker.answered, request, found, False)
 
     def some_worker(self) -> Worker | None:
-        return self.random.choice(list(self.workers.values())) if self.workers else None
+        """One that is not frozen."""
+        workers = [worker for worker in self.workers.values() if worker not in self.network.frozen]
+        return self.random.choice(workers) if workers else None
 
     def some_client(self) -> Client | None:
-        return self.random.choice(list(self.clients.values())) if self.clients else None
+        """One that is not frozen."""
+        clients = [client for client in self.clients.values() if client not in self.network.frozen]
+        return self.random.choice(clients) if clients else None
+
+    def was_frozen(self, address: str) -> bool:
+        """Whether a worker of this address may have been silent for long."""
+        return address in self.frozen_once
 
     # ------------------------------------------------------------ a run
 
     def play(self) -> Report:
         """Raises :class:`SimulationError` with the story of what went wrong."""
         try:
-            self.run_trouble()
-            self.run_calm()
-            self.run_release()
+            with watching_clients(self.coverage), small_steps(self.seed):
+                self.run_trouble()
+                self.run_calm()
+                self.run_release()
         except invariants.SimulationError:
             raise
         except Exception as error:
             raise invariants.SimulationError(self, f"{type(error).__name__}: {error}") from error
         network = self.network
+        if self.scheduler is not None:
+            self.coverage.scheduler(self.scheduler.machine)
+        for worker in self.workers.values():
+            self.coverage.worker(worker.machine)
         return Report(
-            self.seed, len(self.graph.tasks), network.nmessages, network.nevents, self.naccidents, network.now
+            self.seed,
+            len(self.graph.tasks),
+            network.nmessages,
+            network.nevents,
+            self.naccidents,
+            network.now,
+            self.coverage.reached,
         )
 
     def run_trouble(self) -> None:
         for _ in range(self.random.randint(1, 4)):
             self.join()
-        for name in CLIENTS[: self.random.randint(1, len(CLIENTS))]:
+        for name in CLIENTS[: self.random.randint(1, self.size.clients)]:
             self.clients[name] = Client(self, name)
-        for i in range(self.random.randint(1, 4)):
-            kind = self.random.choice(list(WORKLOADS))
-            self.prefixes.append(WORKLOADS[kind](self.random, self.graph, str(i)))
         end = self.random.uniform(0.5, 4.0)
-        for _ in range(self.random.randint(3, 12)):
-            self.network.after(self.random.uniform(0, end / 2), self.user_acts)
+        while len(self.graph.tasks) < self.size.tasks:
+            kind = self.random.choice(list(WORKLOADS))
+            keys = WORKLOADS[kind](self.random, self.graph, str(len(self.prefixes)))
+            self.prefixes.append(keys)
+            self.network.after(self.random.uniform(0, end / 2), self.user_submits, None, keys)
+        for _ in range(self.random.randint(min(3, self.size.acts), self.size.acts)):
+            self.network.after(self.random.uniform(0, end), self.user_acts)
         if self.trouble:
-            for _ in range(self.random.randint(1, 12)):
+            for _ in range(self.random.randint(self.size.faults, self.size.most_faults)):
                 self.network.after(self.random.uniform(0, end), self.accident)
         self.run_until(lambda: self.network.now > end, end + 1)
+        for trial in range(20 * self.size.faults):  # some could not happen: nobody was there
+            if not self.trouble or sum(self.naccidents.values()) >= self.size.faults:
+                break
+            self.accident(self.anything_goes and trial > self.size.faults)
+            self.run_for(0.02)
 
     def run_calm(self) -> None:
         self.calm = True
         self.network.slow = 0.002
+        self.run_until(lambda: not self.network.frozen, 100)
         if self.scheduler is None:
             self.scheduler = Scheduler(self, SETTINGS)
         for worker in list(self.workers.values()):
@@ -148,7 +245,7 @@ class World:
         self.keep_workers()
         for client in self.clients.values():
             if not any(task.nfutures for task in client.machine.tasks.values()):
-                self.user_submits(client)
+                self.user_submits(client, self.random.choice(self.prefixes))
         self.run_until(self.all_ended, 300)
         self.run_for(5.0)  # what was on its way arrives
         if not self.all_ended():
@@ -227,7 +324,8 @@ class World:
         keys = [key for key in client.futures if key not in client.scattering]
         some = self.random.sample(keys, self.random.randint(1, len(keys))) if keys else []
         if what < 0.5 or not some:
-            self.user_submits(client)
+            keys = self.random.choice(self.prefixes)
+            self.user_submits(client, self.random.sample(keys, self.random.randint(1, len(keys))))
         elif what < 0.6:
             key = self.graph.add_data(self.random)
             self.network.note(client.name, f"scatters {key}")
@@ -245,9 +343,11 @@ class World:
             self.network.note(client.name, f"retries {some}")
             client.retry(some)
 
-    def user_submits(self, client: Client) -> None:
-        keys = self.random.choice(self.prefixes)
-        keys = self.random.sample(keys, self.random.randint(1, len(keys)))
+    def user_submits(self, client: Client | None, keys: list[str]) -> None:
+        client = client or self.some_client()
+        if client is None:  # all are frozen
+            self.network.after(0.1, self.user_submits, None, keys)
+            return
         self.network.note(client.name, f"submits {keys}")
         if self.random.random() < 0.5:
             client.submit(keys)
@@ -256,73 +356,131 @@ class World:
 
     # ------------------------------------------------------------ accidents
 
-    def accident(self) -> None:
+    def accident(self, of_any_kind: bool = False) -> None:
         if self.calm:
             return
-        name = self.random.choice(self.trouble)
-        self.naccidents[name] = self.naccidents.get(name, 0) + 1
-        ACCIDENTS[name](self)
+        name = self.random.choice(tuple(ACCIDENTS) if of_any_kind else self.trouble)
+        if ACCIDENTS[name](self):
+            self.naccidents[name] = self.naccidents.get(name, 0) + 1
 
-    def crash(self) -> None:
-        worker = self.some_worker()
-        if worker is not None:
-            self.network.note("world", f"{worker.address} crashes")
-            self.close_worker(worker)
+    def crash(self) -> bool:
+        if not self.workers:
+            return False
+        worker = self.random.choice(list(self.workers.values()))
+        self.network.note("world", f"{worker.address} crashes")
+        self.close_worker(worker)
+        return True
 
-    def more_workers(self) -> None:
+    def more_workers(self) -> bool:
+        n = len(self.workers)
         self.join()
+        return len(self.workers) > n
 
-    def cut_worker(self) -> None:
+    def cut_worker(self) -> bool:
         worker = self.some_worker()
-        if worker is not None and worker.end is not None:
-            worker.end.wire.cut()
+        if worker is None or worker.end is None or worker.end.wire.cut_off:
+            return False
+        worker.end.wire.cut()
+        return True
 
-    def pause(self) -> None:
+    def cut_pair(self) -> bool:
+        """Two workers cannot reach each other any more, though both reach the scheduler; mended later, or never."""
+        if len(self.workers) < 2:
+            return False
+        pair = frozenset(self.random.sample(list(self.workers), 2))
+        self.network.note("world", f"{sorted(pair)} cannot reach each other")
+        self.partitions.add(pair)
+        if self.random.random() < 0.5:
+            self.network.after(self.random.uniform(0.1, 5.0), self.mend, pair)
+        return True
+
+    def mend(self, pair: frozenset[str]) -> None:
+        """They reach each other again."""
+        self.partitions.discard(pair)
+
+    def freeze(self) -> bool:
+        """A process is stopped, and goes on later: mostly before anybody gives it up."""
+        party = self.random.choice((self.some_worker(), self.some_client(), self.scheduler))
+        if party is None or party in self.network.frozen:
+            return False
+        long = isinstance(party, Worker) and self.random.random() < 0.2
+        seconds = SETTINGS.worker_ttl + 5.0 if long else self.random.uniform(0.05, 3.0)
+        name = "scheduler" if isinstance(party, Scheduler) else getattr(party, "address", "a client")
+        self.frozen_once.add(name)
+        self.network.note("world", f"{name} is frozen for {seconds:.2f} s")
+        self.network.freeze(party, seconds)
+        return True
+
+    def pause(self) -> bool:
+        """Memory runs short on a worker, or there is room again."""
         worker = self.some_worker()
-        if worker is not None and worker.machine.status in ("running", "paused"):
-            status = "paused" if worker.machine.status == "running" else "running"
-            self.network.note(worker.address, f"is {status}")
-            worker.machine.set_status(status)
-            worker.turn()
+        if worker is None or worker.machine.status not in ("running", "paused"):
+            return False
+        status = "paused" if worker.machine.status == "running" else "running"
+        self.network.note(worker.address, f"is {status}")
+        worker.machine.set_status(status)
+        worker.turn()
+        return True
 
-    def retire(self) -> None:
+    def retire(self) -> bool:
         worker = self.some_worker()
         scheduler = self.scheduler
-        if worker is not None and scheduler is not None and worker.address in scheduler.machine.workers:
-            self.network.note("world", f"{worker.address} is retired")
-            scheduler.machine.retire_worker(worker.address, self.network.now)
-            scheduler.flush()
+        if worker is None or scheduler is None or worker.address not in scheduler.machine.workers:
+            return False
+        self.network.note("world", f"{worker.address} is retired")
+        scheduler.machine.retire_worker(worker.address, self.network.now)
+        scheduler.flush()
+        return True
 
-    def cut_client(self) -> None:
+    def cut_client(self) -> bool:
         client = self.some_client()
-        if client is not None and client.end is not None:
-            client.end.wire.cut()
+        if client is None or client.end is None or client.end.wire.cut_off:
+            return False
+        client.end.wire.cut()
+        return True
 
-    def client_leaves(self) -> None:
+    def client_leaves(self) -> bool:
         client = self.some_client()
-        if client is not None and len(self.clients) > 1:
-            self.network.note(client.name, "leaves")
-            del self.clients[client.name]
-            client.leave()
+        if client is None or len(self.clients) < 2:
+            return False
+        self.network.note(client.name, "leaves")
+        del self.clients[client.name]
+        client.leave()
+        return True
 
-    def kill_scheduler(self) -> None:
-        if self.scheduler is not None:
-            self.network.note("world", "the scheduler is killed")
-            self.scheduler.kill()
-            self.scheduler = None
-            self.network.after(self.random.uniform(0.01, 0.5), self.start_scheduler)
+    def client_gives_up(self) -> bool:
+        """A client has waited for its scheduler for too long; its user may submit again."""
+        client = self.some_client()
+        if client is None or client.registered:
+            return False
+        self.network.note(client.name, "gives up")
+        client.machine.abandon("no scheduler")
+        client.machine.take_woken()
+        self.given_up.add(client.name)
+        return True
+
+    def kill_scheduler(self) -> bool:
+        if self.scheduler is None:
+            return False
+        self.network.note("world", "the scheduler is killed")
+        self.network.frozen.pop(self.scheduler, None)
+        self.scheduler.kill()
+        self.scheduler = None
+        self.network.after(self.random.uniform(0.01, 0.5), self.start_scheduler)
+        return True
 
     def start_scheduler(self) -> None:
         if self.scheduler is None:
             self.network.note("world", "the scheduler is started again")
             self.scheduler = Scheduler(self, SETTINGS)
 
-    def slow_wires(self) -> None:
+    def slow_wires(self) -> bool:
         self.network.slow = self.random.choice((0.0005, 0.002, 0.02, 0.1))
+        return True
 
 
 #: What may go wrong, by name.
-ACCIDENTS: dict[str, Callable[[World], None]] = {
+ACCIDENTS: dict[str, Callable[[World], bool]] = {
     "crash": World.crash,
     "join": World.more_workers,
     "cut-worker": World.cut_worker,
@@ -332,12 +490,27 @@ ACCIDENTS: dict[str, Callable[[World], None]] = {
     "client-leaves": World.client_leaves,
     "kill-scheduler": World.kill_scheduler,
     "slow-wires": World.slow_wires,
+    "cut-pair": World.cut_pair,
+    "freeze": World.freeze,
+    "client-gives-up": World.client_gives_up,
 }
 
 
-def play(seed: int, trouble: tuple[str, ...] | None = None) -> Report:
+@contextmanager
+def small_steps(seed: int) -> Iterator[None]:
+    """In some networks, what is bounded a turn is bounded so low that it takes many turns."""
+    before = lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED
+    if seed % 3 == 1:
+        lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED = 7, 5
+    try:
+        yield
+    finally:
+        lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED = before
+
+
+def play(seed: int, trouble: tuple[str, ...] | None = None, size: Size | None = None) -> Report:
     """Play one network. Raises :class:`SimulationError`."""
-    return World(seed, trouble).play()
+    return World(seed, trouble, size).play()
 
 
-__all__ = ["ACCIDENTS", "Report", "World", "play"]
+__all__ = ["ACCIDENTS", "Report", "Size", "World", "play"]
