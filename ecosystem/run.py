@@ -161,7 +161,9 @@ def run(entry: Entry, environment: Path, logs: Path) -> Result:
             "--timeout=120",
             f"--junitxml={report}",
         ]
-        command += ["-p", "network_fixtures", "--continue-on-collection-errors", "--pyargs", *entry.tests]
+        for plugin in entry.plugins:
+            command += ["-p", plugin]
+        command += ["--continue-on-collection-errors", "--pyargs", *entry.tests]
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ecosystem-") as scratch, log.open("wb") as output:
         status = call(command, entry.timeout, output, scratch, environment)

@@ -18,6 +18,8 @@ class Entry:
         File in ``programs``, or empty.
     tests : tuple of str
         Arguments of pytest, or empty. ``--pyargs`` is given.
+    plugins : tuple of str
+        Modules of ``plugins``, with fixtures that the project's own ``conftest.py`` has.
     known : dict
         Tests that fail, by a part of their id, and the reason.
     timeout : float
@@ -32,6 +34,7 @@ class Entry:
     packages: tuple[str, ...]
     program: str = ""
     tests: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     known: dict[str, str] = field(default_factory=dict)
     timeout: float = 300
     group: str = ""
@@ -90,6 +93,7 @@ SUITE = (
         "joblib-tests",
         JOBLIB,
         tests=("joblib.test.test_dask",),
+        plugins=("network_fixtures",),
         known={
             "test_joblib_warning_inside_dask_daemonic_worker": DAEMON,
             "test_no_undesired_distributed_cache_hit": STORY,
@@ -109,7 +113,8 @@ SUITE = (
     Entry(
         "dask-jobqueue-tests",
         JOBQUEUE,
-        tests=("dask_jobqueue.tests", "-k=not slurm_runner"),
+        tests=("dask_jobqueue.tests", "-k=not slurm_runner and not test_slurm_runner"),
+        plugins=("network_fixtures", "jobqueue_fixtures"),
         timeout=900,
         group="jobqueue",
     ),

@@ -54,6 +54,7 @@ _HOMES = {
     "Client": "client",
     "CommClosedError": "exceptions",
     "Future": "client",
+    "KilledWorker": "exceptions",
     "LocalCluster": "deploy.local",
     "Nanny": "nanny",
     "Reschedule": "exceptions",
@@ -78,6 +79,7 @@ _HOMES = {
     "rejoin": "worker",
     "rpc": "core",
     "secede": "worker",
+    "span": "spans",
     "sync": "loops",
     "wait": "client",
     "worker_client": "client",
@@ -112,9 +114,10 @@ _MODULES = frozenset(
             "scheduler",
             "security",
             "semaphore",
+            "spans",
             "utils",
         ),
-        *("variable", "versions", "worker", "worker_client"),
+        *("variable", "versions", "worker"),
     }
 )
 
@@ -131,6 +134,7 @@ __all__ = [
     "Event",
     "Future",
     "InstallPlugin",
+    "KilledWorker",
     "LocalCluster",
     "Lock",
     "MultiLock",
@@ -168,6 +172,7 @@ __all__ = [
     "rejoin",
     "rpc",
     "secede",
+    "span",
     "sync",
     "wait",
     "warn",

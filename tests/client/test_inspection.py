@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from distributed import Client, Nanny
+from distributed import Client, Nanny, Worker
+from distributed.client import FutureState
 from distributed.cluster_dump import load_dump
 from distributed.utils_test import async_poll_for, cluster, gen_cluster, inc, slowinc, throws
 
@@ -108,3 +109,38 @@ async def test_futures_by_key(c, s, a, b):
     assert c.futures["x"].status == "finished"
     del x
     await async_poll_for(lambda: not c.futures)
+
+
+@gen_cluster(client=True)
+async def test_future_states(c, s, a, b):
+    x, y = c.submit(inc, 1, key="x"), c.submit(throws, 1, key="y")
+    states = c.futures
+    await states["x"].wait(timeout=10)
+    await states["y"].wait(timeout=10)
+    assert (states["x"].status, states["y"].status) == ("finished", "error")
+    assert states["x"].done()
+    assert states["x"].exception is None
+    assert isinstance(states["y"].exception, RuntimeError)
+    assert states["y"].traceback is not None
+    await states["x"].cancel()
+    await async_poll_for(lambda: x.status == "cancelled")
+    del y
+    await async_poll_for(lambda: FutureState("y").status == "cancelled")
+
+
+@gen_cluster(client=True)
+async def test_scheduler_info_needs_no_await(c, s, a, b):
+    assert c.scheduler_info()["address"] == s.address
+    async with Worker(s.address) as worker:
+        await async_poll_for(lambda: worker.address in c.scheduler_info()["workers"])
+        assert len((await c.scheduler_info())["workers"]) == 3
+        assert len(c.scheduler_info(n_workers=1)["workers"]) == 1
+        assert worker.address in c.scheduler_info()._repr_html_()
+
+
+@gen_cluster(client=True)
+async def test_no_active_memory_manager(c, s, a, b):
+    await c.amm.stop()
+    assert await c.amm.running() is False
+    with pytest.raises(NotImplementedError, match="no active memory manager"):
+        c.amm.start()

@@ -195,3 +195,17 @@ async def test_benchmark_hardware(s, a, b):
     assert set(found) == {"memory", "disk", "network"}
     assert all(speed > 0 for speeds in found.values() for speed in speeds.values())
     assert all("10 MiB" in speeds for speeds in found.values())
+
+
+@gen_cluster(worker_kwargs={"heartbeat_interval": 0.02})
+async def test_worker_monitor(s, a, b):
+    await async_poll_for(lambda: len(a.monitor) > 2)
+    found = await s.get_worker_monitor_info()
+    assert set(found) == {a.address, b.address}
+    columns = found[a.address]["range_query"]
+    assert len(columns["time"]) == len(columns["memory"]) == found[a.address]["count"]
+    starts = {address: info["count"] for address, info in found.items()}
+    await async_poll_for(lambda: len(a.monitor) > starts[a.address])
+    again = (await s.get_worker_monitor_info(starts=starts))[a.address]["range_query"]
+    assert min(again["time"]) > max(columns["time"])
+    assert len((await s.get_worker_monitor_info(recent=True))[b.address]["range_query"]["time"]) == 1

@@ -10,6 +10,7 @@ _HOMES = {
     "FutureCancelledError": "errors",
     "TimeoutError": "errors",
     "Future": "future",
+    "FutureState": "future_state",
     "futures_of": "future",
     "as_completed": "completion",
     "wait": "waiting",

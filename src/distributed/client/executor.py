@@ -49,7 +49,7 @@ class ClientExecutor(concurrent.futures.Executor):
         future.add_done_callback(lambda done: _copy(done, outer))
         return outer
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],

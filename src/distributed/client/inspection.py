@@ -28,9 +28,12 @@ class InspectionMixin:
 
     @property
     def futures(self) -> dict[Any, Any]:
-        """What this client knows of the tasks that it has futures on, by key."""
+        """What this client knows of the tasks that it has futures on: a :class:`FutureState` by key."""
+        from distributed.client.future_state import FutureState
+
         self._session.settle()
-        return {key: task for key, task in self._session.state.tasks.items() if task.nfutures}
+        tasks = self._session.state.tasks
+        return {key: FutureState(key, self) for key, task in tasks.items() if task.nfutures}
 
     # ------------------------------------------------------------ copies
 
@@ -221,6 +224,11 @@ class InspectionMixin:
         info = self.sync(self._call, "identity")
         write_scheduler_file(str(Path(scheduler_file)), info)
 
+    @property
+    def amm(self) -> ActiveMemoryManager:
+        """The active memory manager, which this engine does not have."""
+        return ActiveMemoryManager(self)
+
     # ------------------------------------------------------------ acting
 
     def restart_workers(
@@ -262,6 +270,31 @@ class InspectionMixin:
         from distributed.client.executor import ClientExecutor
 
         return ClientExecutor(self, **kwargs)
+
+
+class ActiveMemoryManager:
+    """There is none: results are moved when a worker is retired, and by ``rebalance`` and ``replicate``."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def running(self) -> Any:
+        """False."""
+        return self._client.sync(_no)
+
+    def stop(self) -> Any:
+        """Nothing: it does not run."""
+        return self._client.sync(_no)
+
+    def start(self) -> Any:
+        """Raises NotImplementedError."""
+        raise NotImplementedError("this engine has no active memory manager; see rebalance and replicate")
+
+    run_once = start
+
+
+async def _no() -> bool:
+    return False
 
 
 def _names(workers: Any) -> list[str] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,9 @@ class OperationsMixin:
 
     _session: Session
     sync: Callable[..., Any]
+    asynchronous: bool
+    _info: dict[str, Any]
+    _asking: asyncio.Future[None] | None = None
 
     async def _call(self, op: str, /, **kwargs: Any) -> Any:
         return await self._session.call(op, **kwargs)
@@ -115,15 +120,34 @@ class OperationsMixin:
         return sums
 
     def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
-        """What the scheduler tells about itself and (up to ``n_workers`` of) its workers."""
-        return self.sync(self._scheduler_info, n_workers, **kwargs)
+        """What the scheduler tells about itself and (up to ``n_workers`` of) its workers.
+
+        Returns
+        -------
+        SchedulerInfo
+            A dict. That of an asynchronous client is what was last heard, and asks for more behind it; ``await`` it to
+            have it fresh.
+        """
+        from distributed.objects import SchedulerInfo
+
+        if not self.asynchronous or kwargs:
+            return self.sync(self._scheduler_info, n_workers, **kwargs)
+        info = SchedulerInfo(self._info)
+        info["workers"] = _some(info.get("workers", {}), n_workers)
+        info.fresh = functools.partial(self._scheduler_info, n_workers)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask_again())
+        return info
+
+    async def _ask_again(self) -> None:
+        with contextlib.suppress(OSError):  # the next one asks again
+            await self._scheduler_info()
 
     async def _scheduler_info(self, n_workers: int = -1) -> dict[str, Any]:
-        info: dict[str, Any] = await self._call("identity")
-        if n_workers >= 0 and "workers" in info:
-            info["workers"] = dict(list(info["workers"].items())[:n_workers])
-        self._info = info
-        return info
+        from distributed.objects import SchedulerInfo
+
+        info = self._info = await self._call("identity")
+        return SchedulerInfo({**info, "workers": _some(info.get("workers", {}), n_workers)})
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
         """Wait until there are at least ``n_workers`` workers. Raises ``TimeoutError`` after ``timeout`` seconds."""
@@ -324,6 +348,10 @@ class OperationsMixin:
             if text:
                 raise ValueError(text)
         return found
+
+
+def _some(workers: dict[str, Any], n_workers: int) -> dict[str, Any]:
+    return dict(workers) if n_workers < 0 else dict(list(workers.items())[:n_workers])
 
 
 def keys_of(futures: Any) -> list[Any]:

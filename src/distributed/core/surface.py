@@ -44,7 +44,7 @@ class Surface:
     connections: set[Connection]
     listeners: list[Listener]
     periodic_callbacks: dict[str, Any]
-    services: dict[str, Any]
+    services: Any = None  # a dict from init_surface on
     service_specs: dict[Any, Any]
     stream_handlers: dict[str, Callable[..., Any]]
     local_directory: str | None = None

@@ -33,6 +33,8 @@ class SchedulerBase(Server):
         As for :class:`~distributed.core.Server`.
     """
 
+    validate: bool = False
+
     def __init__(self, state: SchedulerState, *, validate: bool = False, **kwargs: Any) -> None:
         super().__init__(unpickle=False, **kwargs)
         self.state = state

@@ -41,13 +41,14 @@ HOOKS = (
 class Extending(SchedulerBase):
     """Mixed into :class:`~distributed.scheduler.server.Scheduler`."""
 
-    plugins: dict[str, Any]
-    extensions: Extensions
+    plugins: dict[str, Any] = None  # type: ignore[assignment]  # from __init__ on, as the next two
+    extensions: Extensions = None  # type: ignore[assignment]
+    task_metadata: dict[Any, Any] = None  # type: ignore[assignment]
 
     def init_extending(self, extensions: Mapping[str, Callable[[Any], Any]] | None) -> None:
         """Before anything else of this class is used."""
         self.plugins = {}
-        self.task_metadata: dict[Any, Any] = {}
+        self.task_metadata = {}
         self._hooks: dict[str, list[Callable[..., Any]]] = {name: [] for name in HOOKS}
         self._completions = Completions()
         self.extensions = Extensions(self, SCHEDULER, extensions)

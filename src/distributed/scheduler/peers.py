@@ -20,6 +20,7 @@ class Peers(Control):
         return {
             "restart_workers": self.restart_workers,
             "benchmark_hardware": self.benchmark_hardware,
+            "get_worker_monitor_info": self.get_worker_monitor_info,
             "get_call_stack": self.get_call_stack,
             "get_cluster_state": self.get_cluster_state,
             "dump_cluster_state_to_url": self.dump_cluster_state_to_url,
@@ -185,6 +186,24 @@ class Peers(Control):
             workers = {ts.processing_on.address for ts in tasks if ts.processing_on is not None}
         answers = await self.broadcast("call_stack", {"keys": wanted}, workers, on_error="ignore")
         return [[address, answer["result"]] for address, answer in answers if answer["result"]]
+
+    async def get_worker_monitor_info(
+        self, recent: bool = False, starts: Mapping[str, int] | None = None
+    ) -> dict[str, Any]:
+        """Metrics of the workers' last heartbeats, by address; see the worker's ``get_monitor_info``.
+
+        ``starts``: by address, what ``count`` was in the last answer.
+        """
+        starts = starts or {}
+        calls = {
+            address: self._answer(
+                address, "get_monitor_info", {"recent": recent, "start": starts.get(address, 0)}
+            )
+            for address in self.state.workers
+        }
+        answers = await asyncio.gather(*calls.values())
+        pairs = zip(calls, answers, strict=True)
+        return {address: answer["result"] for address, answer in pairs if answer["status"] == "OK"}
 
     async def benchmark_hardware(self) -> dict[str, dict[str, float]]:
         """Bytes a second of memory and disk of the hosts, and between workers, by size of what is written or sent.

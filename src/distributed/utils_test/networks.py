@@ -236,7 +236,7 @@ def run_test(
 
 async def _in_time(body: Callable[[], Coroutine[Any, Any, Any]], timeout: float) -> Any:
     before = asyncio.all_tasks()
-    task = asyncio.create_task(body(), name="test")  # type: ignore[var-annotated]
+    task = asyncio.create_task(body(), name="test")
     try:
         await asyncio.wait([task], timeout=timeout)
     except asyncio.CancelledError:  # Ctrl-C

@@ -77,7 +77,11 @@ def _interrupt(process: subprocess.Popen[bytes], timeout: float, kill_timeout: f
         else:
             process.send_signal(signal.SIGINT)
     try:
-        output, _ = process.communicate(timeout=timeout) if captured else (process.wait(timeout), None)
+        output = b""
+        if captured:
+            output, _ = process.communicate(timeout=timeout)
+        else:
+            process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(kill_timeout)
@@ -87,7 +91,7 @@ def _interrupt(process: subprocess.Popen[bytes], timeout: float, kill_timeout: f
     finally:
         if captured and process.stdout is not None and not process.stdout.closed:
             process.stdout.close()
-    if captured and output:
+    if output:
         print(f"---- output of {process.args!r}\n{output.decode(errors='replace')}----")
 
 

@@ -33,8 +33,8 @@ class WorkerBase(Server):
     """Machine, store, threads and the stream to the scheduler, tied together. One turn: events, then :meth:`turn`."""
 
     state: WorkerState
-    data: DataStore
-    executor: Executor
+    data: DataStore = None  # type: ignore[assignment]  # from __init__ on
+    executor: Executor = None  # type: ignore[assignment]  # from the start on
     stream: Connection | None = None
     validate: bool = False
     _wake_handle: asyncio.TimerHandle | None = None
@@ -131,7 +131,9 @@ class WorkerBase(Server):
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
         except OSError as error:  # also TimeoutError, and all that a broken connection raises
             unreachable = error.errno != errno.ECONNREFUSED  # else nobody is there, for whomever
-            how = "through the scheduler" if detour else "; asking through the scheduler" if unreachable else ""
+            how = (
+                "through the scheduler" if detour else "; asking through the scheduler" if unreachable else ""
+            )
             logger.info("could not fetch %d results from %s%s: %s", len(keys), peer, how, error)
         except asyncio.CancelledError:
             raise

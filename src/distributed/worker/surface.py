@@ -12,6 +12,7 @@ from typing import Any
 
 from distributed import config
 from distributed.core import Status
+from distributed.core.logs import read_logs
 from distributed.protocol.messages import AcquireReplicas, Key, Message
 from distributed.threadstate import thread_state
 from distributed.worker.operations import Operations
@@ -129,6 +130,11 @@ class WorkerSurface(Operations):
     async def wait_until_closed(self) -> None:
         """Another name of :meth:`finished`."""
         await self.finished()
+
+    @property
+    def logs(self) -> list[tuple[Any, ...]]:
+        """The last lines that this process logged: pairs of level and line, newest first."""
+        return read_logs()
 
     @property
     def monitor(self) -> deque[dict[str, Any]]:
