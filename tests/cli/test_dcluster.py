@@ -76,6 +76,7 @@ def test_banner() -> None:
         (["a", "--memory-limit", "much"], "much"),
         (["a", "--insecure", "--key-file", "x"], "exclude each other"),
         (["a", "--nonsense"], "No such option"),
+        (["a", "--worker-args", "'"], "No closing quotation"),
     ],
 )
 def test_one_clear_line(words: list[str], complaint: str) -> None:

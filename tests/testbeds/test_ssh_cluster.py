@@ -38,7 +38,6 @@ def test_computes_on_all_hosts(ssh_bed: Bed, bench: Bench) -> None:
     with SSHCluster(
         ["127.0.0.1", "127.0.0.2", "127.0.0.3"],
         connect_options=connect_options(ssh_bed),
-        scheduler_options={"host": "127.0.0.1"},
         worker_options={"nthreads": 1, "n_workers": 2, "memory_limit": "1GiB", "host": "127.0.0.1"},
         remote_python=str(bench.python),
     ) as cluster:
@@ -57,7 +56,6 @@ def test_a_host_that_refuses_is_one_clear_error(ssh_bed: Bed, bench: Bench) -> N
         SSHCluster(
             ["127.0.0.1", "127.0.0.9"],
             connect_options=options,
-            scheduler_options={"host": "127.0.0.1"},
             remote_python=str(bench.python),
         )
     with pytest.raises(RuntimeError, match=r"^127\.0\.0\.1: user nobody was not let in"):
@@ -82,7 +80,6 @@ def test_jump_host(ssh_bed: Bed, bench: Bench, tmp_path: Path) -> None:
         SSHCluster(
             ["127.0.0.1", "127.0.0.2"],
             connect_options={"config": [str(config)]},
-            scheduler_options={"host": "127.0.0.1"},
             worker_options={"nthreads": 1, "host": "127.0.0.1"},
             remote_python=str(bench.python),
         ) as cluster,

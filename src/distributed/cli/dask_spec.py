@@ -27,6 +27,11 @@ NAME = "dask-spec"
 @click.argument("args", nargs=-1)
 @click.option("--spec", help='JSON: {"cls": "distributed.Nanny", "opts": {…}}, or several of those by name.')
 @click.option("--spec-file", metavar="FILE", help="File with that; - reads a line of standard input.")
+@click.option(
+    "--default-host",
+    hidden=True,
+    help="Where servers listen whose specification names no host and no interface.",
+)
 @options.security_options
 @options.stop_option
 @click.version_option(package_name="distributed-network", prog_name=NAME)
@@ -42,7 +47,11 @@ async def _main(given: dict[str, Any]) -> int:
     )
     config.initialize_logging(None)
     args = list(given["args"])
-    servers = [make(cls, args, opts, security) for cls, opts in read_spec(given["spec"], given["spec_file"])]
+    servers = []
+    for cls, opts in read_spec(given["spec"], given["spec_file"]):
+        if given["default_host"] and not opts.get("host") and not opts.get("interface"):
+            opts["host"] = given["default_host"]
+        servers.append(make(cls, args, opts, security))
 
     def kill() -> None:
         for server in servers:

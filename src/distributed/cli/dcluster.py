@@ -172,7 +172,19 @@ def make_plan(given: dict[str, Any]) -> Any:
 
 
 def _words(text: str | None, tls: bool) -> list[str]:
+    if tls:
+        _require_tls()
     return [*(["--protocol", "tls"] if tls else []), *shlex.split(text or "")]
+
+
+def _require_tls() -> None:
+    """Raise Fatal where connections cannot be encrypted: better none than one believed to be."""
+    from distributed.comm.registry import get_backend
+
+    try:
+        get_backend("tls")
+    except ValueError:
+        raise Fatal("--tls: this release does not encrypt connections yet") from None
 
 
 def _connect_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from distributed.deploy.spec import SpecCluster
 from distributed.deploy.spec_process import Process, SpecProcess, class_name, workers_spec
 from distributed.deploy.ssh_connection import Connections, close
 from distributed.deploy.ssh_hosts import Host
-from distributed.deploy.ssh_process import RemoteProcess, remote_command
+from distributed.deploy.ssh_process import OWN_ADDRESS, RemoteProcess, remote_command
 from distributed.security import Security
 
 __all__ = ["SSHCluster", "Scheduler", "Worker"]
@@ -45,6 +45,7 @@ class SSHProcess(SpecProcess):
         self.remote_python = remote_python or sys.executable
         self._connections = connections or Connections()
         self._connection: Any = None
+        self._listen_here = False
 
     async def _make_process(
         self, module: str, words: list[str], text: str, on_line: Callable[[str], None]
@@ -53,9 +54,10 @@ class SSHProcess(SpecProcess):
             self._connection = await self._connections.connect(self.host, self.connect_options)
         except OSError as error:
             raise RuntimeError(f"{self.where}: {error}") from None
-        return RemoteProcess(
-            self._connection, remote_command(self.remote_python, module, words), text, on_line
-        )
+        if self._listen_here:
+            words = [*words, "--default-host", OWN_ADDRESS]
+        command = remote_command(self.remote_python, module, words)
+        return RemoteProcess(self._connection, command, text, on_line)
 
     async def close(self) -> None:
         await super().close()
@@ -77,6 +79,8 @@ class Scheduler(SSHProcess):
         Parameters of ``distributed.Scheduler``.
     remote_python : str, optional
         Python there; default: the path of this one.
+    listen_here : bool
+        Listen at the address by which SSH reaches the host, where ``kwargs`` name no host and no interface.
     """
 
     def __init__(
@@ -87,9 +91,11 @@ class Scheduler(SSHProcess):
         remote_python: str | None = None,
         security: Security | None = None,
         connections: Connections | None = None,
+        listen_here: bool = True,
     ) -> None:
         spec = {"cls": "distributed.Scheduler", "opts": kwargs}
         super().__init__(address, connect_options, spec, remote_python, security, connections)
+        self._listen_here = listen_here
 
 
 class Worker(SSHProcess):
@@ -196,6 +202,9 @@ def SSHCluster(
             "connect_options": options[0],
             "kwargs": {"port": 0, **(scheduler_options or {})},
             "remote_python": pythons[0],
+            # others could not reach the address by which we reach our own machine
+            "listen_here": not Host.parse(hosts[0]).is_loopback
+            or all(Host.parse(h).is_loopback for h in hosts),
             **shared,
         },
     }
