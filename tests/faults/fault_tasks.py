@@ -74,6 +74,15 @@ def try_lock(name: str) -> bool:
     return acquired
 
 
+def submit_more(path: str, folder: str) -> int:
+    """Wait until a file is there, then have another task computed."""
+    wait_for(path, None, folder, "nested")
+    from distributed import worker_client
+
+    with worker_client() as client:
+        return int(client.submit(total, [4, 6]).result())
+
+
 def exit_with(status: int) -> None:
     os._exit(status)
 

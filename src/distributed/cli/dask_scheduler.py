@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ from distributed import config
 from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
+from distributed.core.health import HealthServer
 from distributed.exceptions import AddressInUseError
 from distributed.preloading import process_preloads
 from distributed.scheduler_file import remove_scheduler_file
@@ -31,6 +34,11 @@ DEFAULT_PORT = 8786
     help="Write the address there, for workers and clients that share the disk.",
 )
 @click.option("--idle-timeout", type=options.Duration(), help="Stop after so long without work (such as 1h).")
+@click.option(
+    "--health-address",
+    metavar="HOST:PORT",
+    help="Answer GET /health there, for whoever watches services. Default: nothing listens.",
+)
 @click.option("--name", help="Name of this scheduler in logs.", hidden=True)
 @options.dashboard_options
 @click.option("--jupyter/--no-jupyter", default=False, help="Accepted; no Jupyter server is started.")
@@ -50,6 +58,7 @@ def main(
     tls_key: str | None,
     scheduler_file: str | None,
     idle_timeout: float | None,
+    health_address: str | None,
     dashboard_address: str | None,
     dashboard: bool,
     pid_file: str | None,
@@ -61,7 +70,8 @@ def main(
 ) -> None:
     """Start a scheduler: workers and clients of the network connect to it.
 
-    Prints "Start scheduler at HOST:PORT" once it listens. Makes the cluster key at its first start.
+    Prints "Start scheduler at HOST:PORT" once it listens. Makes the cluster key at its first start. After SIGUSR1 it
+    drains: it takes nothing new, finishes what it has, then stops its workers and itself.
     """
     words = options.preload_arguments(preload, preload_argv, preload_words)
     arguments: dict[str, Any] = {
@@ -87,6 +97,8 @@ def main(
             create=True,
         )
 
+    if health_address:
+        arguments["health_address"] = health_address
     run_command(NAME, lambda: _main(arguments, port, security, key_file, pid_file, stop_at_eof))
 
 
@@ -104,6 +116,7 @@ async def _serve(
     from distributed.scheduler import Scheduler
 
     stop = Stop(at_eof=at_eof)
+    health_address = arguments.pop("health_address", None)
     wanted = DEFAULT_PORT if port is None else port
     scheduler = Scheduler(**_with_port(arguments, wanted), security=security)
     try:
@@ -115,8 +128,14 @@ async def _serve(
                 f"port {wanted} on {where} is in use; give another with --port, or --port 0 for any"
             ) from None
         raise
+    if hasattr(signal, "SIGUSR1"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, scheduler.drain)
+    health = HealthServer(scheduler.health)
     preloads = process_preloads(scheduler, arguments.get("preload"), arguments.get("preload_argv"))
     try:
+        if health_address:
+            await health.start(health_address)
+            tell(NAME, f"health at http://{health.address}/health")
         await preloads.start()
         tune_garbage_collector()
         address = options.without_scheme(scheduler.address)
@@ -124,6 +143,7 @@ async def _serve(
         _explain(security, key_file, address)
         await first(stop.wait(), scheduler.finished())
     finally:
+        health.stop()
         await preloads.teardown()
         if "scheduler_file" in arguments:
             remove_scheduler_file(arguments["scheduler_file"], scheduler.id)

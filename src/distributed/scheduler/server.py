@@ -18,8 +18,8 @@ from distributed.core import Connection, Status
 from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.protocol.messages import Key, Message
 from distributed.scheduler.data import DataOperations
+from distributed.scheduler.draining import REFUSAL, Draining
 from distributed.scheduler.extending import Extending
-from distributed.scheduler.introspection import Introspection
 from distributed.scheduler.peers import Peers
 from distributed.scheduler.replicas import Replicas
 from distributed.scheduler.state import (
@@ -39,7 +39,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas):
+class Scheduler(DataOperations, Peers, Vigil, Extending, Draining, Replicas):
     """The scheduler of a network.
 
     Parameters
@@ -103,6 +103,7 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
             client_grace=_seconds(None, "distributed.scheduler.client-ttl", 60.0),
             unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
             muster=_seconds(None, "distributed.scheduler.muster-timeout", 10.0),
+            lineage=_bytes("distributed.scheduler.lineage-limit"),
             prefetch=_seconds(None, "distributed.scheduler.target-occupancy", 0.05),
             bandwidth=float(config.get("distributed.scheduler.bandwidth")),
         )
@@ -115,12 +116,14 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
             security=security,
         )
         self.init_vigil()
+        self.init_draining()
         self.init_extending(extensions)
         self.add_handlers(
             {
                 **self.extensions.handlers(),
                 "register_client": self.register_client,
                 "register_worker": self.register_worker,
+                "drain": self.drain,
                 **self.query_handlers(),
                 **self.data_handlers(),
                 **self.control_handlers(),
@@ -184,6 +187,8 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
 
         ``known`` is what a returning client knows of the network: ``{"scheduler_id": ..., "workers": [address, ...]}``.
         """
+        if self.refuses_client(client):
+            return {"status": "error", "message": REFUSAL}
         now = time.monotonic()
         self.state.add_client(client, now)
         if known is not None and known["scheduler_id"] != self.id:
@@ -192,6 +197,8 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
 
         def on_stream(messages: list[Message]) -> None:
             now = begin()
+            if self.draining:
+                messages = [message for message in messages if not self.refuses(client, message)]
             for message in messages:
                 handle(client, message, now)
             if self.wants_graphs:
@@ -328,6 +335,8 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
         self.check_slow_peers(now)
         if state.outbox or state.notices:
             self.flush()
+        if self.check_drained(now):
+            return
         if state.tasks or not self.idle_timeout:
             self._idle_since = now
         elif now - self._idle_since > self.idle_timeout:
@@ -387,6 +396,12 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Introspection, Replicas
 
 def _first(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+def _bytes(key: str) -> int:
+    from dask.utils import parse_bytes
+
+    return int(parse_bytes(config.get(key)))
 
 
 def _seconds(value: float | str | None, key: str, default: float) -> float:
