@@ -90,7 +90,7 @@ def as_current(client: Client) -> Iterator[None]:
     finally:
         _current.reset(token)
         if directed is not None:
-            directed.__exit__(None, None, None)
+            directed.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

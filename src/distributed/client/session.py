@@ -325,6 +325,8 @@ class Session:
                 except Exception:
                     logger.exception("a handler of the topic %r failed", event.topic)
         self._send()
+        if self.state.parked and not self._awake:
+            self._wake()
 
     def _beat(self) -> None:
         if self.status == "running":

@@ -237,6 +237,12 @@ class TasksLost(Message):
     keys: list[WireKey]
 
 
+class LineageCut(Message):
+    """How to compute these is forgotten, and what only they stood on: they are data now, held on their own account."""
+
+    keys: list[WireKey]
+
+
 class ClientEvent(Message):
     """Anything rare: ``topic`` names it, ``data`` is MessagePack-able."""
 
@@ -405,7 +411,9 @@ ClientToScheduler: TypeAlias = (
     | ClientHeartbeat
     | CloseClient
 )
-SchedulerToClient: TypeAlias = TasksInMemory | TasksErredForClient | TasksCancelled | TasksLost | ClientEvent
+SchedulerToClient: TypeAlias = (
+    TasksInMemory | TasksErredForClient | TasksCancelled | TasksLost | LineageCut | ClientEvent
+)
 SchedulerToWorker: TypeAlias = (
     PutFunctions
     | DropFunctions

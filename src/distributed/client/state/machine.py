@@ -25,6 +25,7 @@ from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask
 from distributed.protocol.messages import (
     ClientEvent,
     Key,
+    LineageCut,
     Message,
     SubmitTasks,
     TasksCancelled,
@@ -327,6 +328,14 @@ class ClientState:
                 task.worker = ""
                 self._set(task, "lost")
 
+    def _on_cut(self, message: LineageCut) -> None:
+        self._note("cut", message.keys)
+        for key in message.keys:
+            task = self.tasks.get(key)
+            if task is not None and task.call is not None:
+                self.parked.append(task.deps)
+                task.call, task.args, task.deps = None, None, ()
+
     def _on_event(self, message: ClientEvent) -> None:
         self.topics.append(message)
 
@@ -584,6 +593,7 @@ _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
     TasksErredForClient: ClientState._on_erred,
     TasksCancelled: ClientState._on_cancelled,
     TasksLost: ClientState._on_lost,
+    LineageCut: ClientState._on_cut,
     ClientEvent: ClientState._on_event,
 }
 

@@ -51,8 +51,9 @@ def lost_data(ts: TaskState) -> TaskError:
     """The last copy of data that cannot be computed again is gone."""
     return task_error(
         LostDataError(
-            f"{ts.key!r} was scattered to workers that are gone; it was not computed by a task, so it cannot be "
-            "computed again. Scatter it again, or scatter it with broadcast=True to keep copies"
+            f"{ts.key!r} was scattered to workers that are gone, or what it was computed from became more than "
+            "distributed.scheduler.lineage-limit and was forgotten: it cannot be computed again. Scatter it again, or "
+            "scatter it with broadcast=True to keep copies"
         ),
         ts.key,
     )

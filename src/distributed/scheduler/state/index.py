@@ -37,6 +37,7 @@ class Settings:
     unclaimed_grace: float = 60.0
     muster: float = 10.0
     prefetch: float = 0.05
+    lineage: int = 2**28
     bandwidth: float = 100e6
     latency: float = 1e-3
     story_length: int = 100_000
@@ -102,6 +103,12 @@ class Index:
         self.suspects: dict[TaskState, list[str]] = {}
         # Tasks that nobody needs, to be let go in the next turns: what stands on one another comes in millions.
         self.parked: list[TaskState] = []
+        # What is kept only to compute other results again, in bytes, and the youngest of it; see :mod:`lineage`.
+        self.lineage_nbytes = 0
+        self.lineage_next = 0.0
+        self.young: deque[TaskState] = deque(maxlen=100)
+        self.checkpointing: dict[TaskState, float] = {}
+        self.checkpoints: dict[TaskState, None] = {}
         self.outbox = Outbox()
         self.retired: list[str] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).
@@ -142,6 +149,16 @@ class Index:
                 prefix = self.prefixes[name] = TaskPrefix(name)
             spec = self.specs[ident] = TaskSpec(fn, name, options, prefix)
         return spec
+
+    def uncount(self, spec: TaskSpec) -> None:
+        """A task of this spec is forgotten, or how to compute it is."""
+        spec.ntasks -= 1
+        function = self.functions[spec.fn]
+        function.ntasks -= 1
+        if not spec.ntasks:
+            del self.specs[spec.fn, spec.name, spec.options]
+        if not function.ntasks:
+            self.drop_if_unused(function)
 
     def put_function(self, client: str, fn: bytes, blob: Payload) -> None:
         """A client may now refer to a function by its id."""

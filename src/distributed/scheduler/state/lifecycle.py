@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from distributed.protocol.messages import TaskError
+from distributed.protocol.payload import nbytes as payload_nbytes
 from distributed.scheduler.state import errors, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
+
+#: What a record of a task that is history costs beside its arguments, here and at the client, in bytes.
+RECORD_NBYTES = 1_000
 
 #: Tasks that are let go in one go.
 MAX_RELEASED = 5_000
@@ -297,6 +301,15 @@ def _release(s: Index, stack: list[TaskState], limit: int) -> None:
             s.set_state(ts, "released")
         if not ts.dependents:
             forget(s, ts, stack)
+        elif not ts.history:  # others were computed from it
+            ts.history = True
+            s.lineage_nbytes += history_nbytes(ts)
+            s.young.append(ts)
+
+
+def history_nbytes(ts: TaskState) -> int:
+    """What it costs to remember how this was computed."""
+    return RECORD_NBYTES + payload_nbytes(ts.args)
 
 
 def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
@@ -306,17 +319,12 @@ def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
     s.set_state(ts, "forgotten")
     if s.suspects:
         s.suspects.pop(ts, None)
+    if ts.history:
+        s.lineage_nbytes -= history_nbytes(ts)
     ts.args = b""
     del s.tasks[ts.key]
-    spec = ts.spec
-    if spec is not None:
-        spec.ntasks -= 1
-        function = s.functions[spec.fn]
-        function.ntasks -= 1
-        if not spec.ntasks:
-            del s.specs[spec.fn, spec.name, spec.options]
-        if not function.ntasks:
-            s.drop_if_unused(function)
+    if ts.spec is not None:
+        s.uncount(ts.spec)
     for dep in ts.dependencies:
         dependents = dep.dependents
         dependents.pop(ts, None)

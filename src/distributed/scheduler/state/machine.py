@@ -20,6 +20,7 @@ from distributed.scheduler.state import (
     client_events,
     graphs,
     lifecycle,
+    lineage,
     muster,
     placement,
     retirement,
@@ -145,6 +146,7 @@ class SchedulerState(Index):
         client_events.expire_clients(self)
         worker_events.expire_unclaimed(self)
         muster.expire(self)
+        lineage.check(self)
         retirement.check_all(self)
         placement.balance(self)
         ttl, limit = self.settings.worker_ttl, self.settings.worker_hang_limit

@@ -111,6 +111,8 @@ class TaskState:
         Size of the result, bytes; negative while unknown.
     suspicious : int
         Number of workers that died while this task was surely running on them; who and how is in ``Index.suspects``.
+    history : bool
+        Its result is gone and others were computed from it: counted in ``lineage_nbytes``.
     careful : bool
         Was among many tasks on a worker that died: run it without company until it has proved harmless.
     """
@@ -121,6 +123,7 @@ class TaskState:
         "dependencies",
         "dependents",
         "error",
+        "history",
         "key",
         "nbytes",
         "nwaiters",
@@ -158,6 +161,7 @@ class TaskState:
         self.error: TaskError | None = None
         self.suspicious = 0
         self.careful = False
+        self.history = False
         self.retries = 0 if spec is None else spec.options.retries
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from distributed.scheduler.state import graphs, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskState, WorkerState
@@ -31,11 +33,16 @@ def validate(s: Index) -> None:
         kept = ts in provisional or ts in s.parked or ts in s.reprieved
         assert ts.needed or ts.dependents or kept, f"{ts} should have been forgotten"
     assert set(s.unrunnable) == {ts for ts in s.tasks.values() if ts.state == "no-worker"}
-    assert len(s.queue) == sum(ts.queue is s.queue for ts in s.tasks.values())
+    nqueued = Counter(id(ts.queue) for ts in s.tasks.values())
+    assert len(s.queue) == nqueued[id(s.queue)]
+    for ws in s.workers.values():
+        assert len(ws.backlog) == nqueued[id(ws.backlog)], ws
+    ntasks = Counter(id(ts.spec) for ts in s.tasks.values())
+    nusers = Counter(ts.spec.fn for ts in s.tasks.values() if ts.spec is not None)
     for spec in s.specs.values():
-        assert spec.ntasks == sum(ts.spec is spec for ts in s.tasks.values()), spec.name
+        assert spec.ntasks == ntasks[id(spec)], spec.name
     for fn, function in s.functions.items():
-        users = sum(ts.spec is not None and ts.spec.fn == fn for ts in s.tasks.values())
+        users = nusers[fn]
         assert function.ntasks == users, (fn, function.ntasks, users)
         assert users or function.clients
 
@@ -48,7 +55,11 @@ def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
         assert ts in dep.dependents, (ts, dep)
     for dependent in ts.dependents:
         assert ts in dependent.dependencies, (ts, dependent)
-    nwaiters = announced + sum(dependent.state in PENDING_STATES for dependent in ts.dependents)
+    nwaiters = (
+        announced
+        + (ts in s.checkpoints)
+        + sum(dependent.state in PENDING_STATES for dependent in ts.dependents)
+    )
     assert ts.nwaiters == nwaiters, (ts, ts.nwaiters, nwaiters)
     for cs in ts.who_wants:
         assert ts in cs.wants_what, (ts, cs)
@@ -86,7 +97,6 @@ def _validate_worker(s: Index, ws: WorkerState) -> None:
     assert ws.nbytes == sum(max(ts.nbytes, 0) for ts in ws.has_what), ws
     assert ws.ncareful == sum(ts.careful for ts in ws.processing), ws
     assert abs(ws.occupancy - sum(ws.processing.values())) < 1e-6, ws
-    assert len(ws.backlog) == sum(ts.queue is ws.backlog for ts in s.tasks.values()), ws
     assert not ws.backlog or ws in s.backlogged, ws
     if ws in s.open:
         assert ws.status == "running", ws
