@@ -130,6 +130,10 @@ class KilledWorker(Exception):
         The workers and what is known of each death: exit status or signal, and memory.
     """
 
+    task: Any
+    last_worker: str
+    allowed_failures: int
+
     def __init__(self, task: Any, last_worker: str, allowed_failures: int, reason: str = "") -> None:
         super().__init__(task, last_worker, allowed_failures, reason)
         self.task = task

@@ -33,7 +33,7 @@ async def test_rebalance(c, s, a, b):
 @gen_cluster(client=True)
 async def test_call_stack_and_story(c, s, a, b):
     x = c.submit(slowinc, 1, delay=0.4, key="x")
-    await async_poll_for(lambda: a.state.executing_count + b.state.executing_count)
+    await async_poll_for(lambda: a.get_call_stack() + b.get_call_stack())
     [stacks] = (await c.call_stack(x)).values()
     assert any("slowinc" in line for line in stacks["x"])
     assert await c.call_stack(keys=["y"]) == {}

@@ -179,7 +179,7 @@ async def test_cluster_dump(c, s, a, b, tmp_path):
 @gen_cluster(client=True)
 async def test_call_stack(c, s, a, b):
     future = c.submit(slowinc, 1, delay=0.5, key="x", workers=[a.address])
-    await async_poll_for(lambda: a.state.executing_count)
+    await async_poll_for(lambda: a.get_call_stack())
     [[address, pairs]] = await s.get_call_stack()
     assert address == a.address
     assert pairs[0][0] == "x"

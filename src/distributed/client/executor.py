@@ -79,6 +79,11 @@ class ClientExecutor(concurrent.futures.Executor):
             wait_for(left)
 
 
+def CompatibleExecutor(*args: Any, **kwargs: Any) -> ClientExecutor:
+    """Does no longer exist. Raises TypeError; use ``Client.get_executor()``."""
+    raise TypeError("CompatibleExecutor does no longer exist: use client.get_executor()")
+
+
 def _copy(future: Future, outer: concurrent.futures.Future[Any]) -> None:
     if outer.cancelled() or not outer.set_running_or_notify_cancel():
         return

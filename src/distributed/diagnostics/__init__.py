@@ -6,6 +6,8 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "MemorySampler": "distributed.diagnostics.memory_sampler",
+    "progress": "distributed.diagnostics.progressbar",
     "NannyPlugin": "distributed.diagnostics.plugin",
     "SchedulerPlugin": "distributed.diagnostics.plugin",
     "WorkerPlugin": "distributed.diagnostics.plugin",

@@ -53,7 +53,11 @@ class Introspection(SchedulerBase):
 
     def introspection_handlers(self) -> dict[str, Any]:
         self._nthreads_history = deque([(time.time(), 0)], maxlen=1000)
-        return {"check_idle": self.check_idle}
+        return {
+            "check_idle": self.check_idle,
+            "get_memory": self.get_memory,
+            "get_progress": self.get_progress,
+        }
 
     # ------------------------------------------------------------ workers
 
@@ -114,6 +118,10 @@ class Introspection(SchedulerBase):
             process=sum(int(ws.metrics.get("memory", 0)) for ws in workers),
             managed=sum(ws.nbytes for ws in workers),
         )
+
+    def get_memory(self, measure: str = "process") -> int:
+        """One of the numbers of :attr:`memory`, by its name."""
+        return int(getattr(self.memory, measure))
 
     @property
     def bandwidth(self) -> float:
@@ -196,6 +204,24 @@ class Introspection(SchedulerBase):
         Goes through all tasks.
         """
         return groups_of(self.state.tasks.values())
+
+    def get_progress(self, keys: Iterable[Key]) -> list[list[Any]]:
+        """Pairs of key and state of these tasks and of all that they depend on. None for the state of unknown ones."""
+        seen: dict[TaskState, None] = {}
+        unknown = []
+        for key in keys:
+            ts = self.state.tasks.get(key)
+            if ts is None:
+                unknown.append([key, None])
+            else:
+                seen[ts] = None
+        stack = list(seen)
+        while stack:
+            for dep in stack.pop().dependencies:
+                if dep not in seen:
+                    seen[dep] = None
+                    stack.append(dep)
+        return [[ts.key, ts.state] for ts in seen] + unknown
 
     def get_task_prefix_states(self) -> dict[str, dict[str, int]]:
         """By name: how many of its tasks are in each state. Goes through all tasks."""

@@ -6,6 +6,7 @@ A change is ordered and then waited for: the records follow what workers report,
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from distributed.protocol.messages import (
     AcquireReplicas,
     ClientHeartbeat,
     Key,
+    LongRunning,
     Message,
     ReleaseKeys,
     ReplicasAdded,
@@ -29,14 +31,35 @@ from distributed.scheduler.state import client_events, lifecycle, placement
 if TYPE_CHECKING:
     from distributed.scheduler.state import TaskState, WorkerState
 
+logger = logging.getLogger("distributed.scheduler")
+
 #: Seconds between two looks at whether ordered copies have arrived, and how long they may take.
 _PERIOD, _TIMEOUT = 0.01, 60.0
 
 
 class Replicas(SchedulerBase):
-    """Mixed into :class:`~distributed.scheduler.server.Scheduler`."""
+    """Mixed into :class:`~distributed.scheduler.server.Scheduler`.
+
+    Attributes
+    ----------
+    MEMORY_REBALANCE_MEASURE : str
+        What :meth:`rebalance` levels: the bytes of results.
+    MEMORY_REBALANCE_SENDER_MIN, MEMORY_REBALANCE_RECIPIENT_MAX : float
+        Fractions of its memory below which a worker gives nothing, and above which it takes nothing.
+    MEMORY_REBALANCE_HALF_GAP : float
+        How far from the mean, as a fraction of it, workers are left alone.
+    """
+
+    MEMORY_REBALANCE_MEASURE = "managed"
+    MEMORY_REBALANCE_SENDER_MIN = 0.0
+    MEMORY_REBALANCE_RECIPIENT_MAX = 0.6
+    MEMORY_REBALANCE_HALF_GAP = 0.05
 
     def replica_handlers(self) -> dict[str, Callable[..., Any]]:
+        memory = "distributed.worker.memory.rebalance"
+        self.MEMORY_REBALANCE_SENDER_MIN = float(config.get(f"{memory}.sender-min"))
+        self.MEMORY_REBALANCE_RECIPIENT_MAX = float(config.get(f"{memory}.recipient-max"))
+        self.MEMORY_REBALANCE_HALF_GAP = float(config.get(f"{memory}.sender-recipient-gap")) / 2
         return {
             "replicate": self.replicate,
             "rebalance": self.rebalance,
@@ -140,14 +163,21 @@ class Replicas(SchedulerBase):
 
         Notes
         -----
-        A worker gives down to, and takes up to, the mean, give or take the fraction of it that the setting
-        ``distributed.worker.memory.rebalance.sender-recipient-gap`` says, half on each side.
+        A worker gives down to, and takes up to, the mean, give or take a fraction of it. Fractions are the settings
+        ``sender-min``, ``recipient-max`` and ``sender-recipient-gap`` (half on each side) below
+        ``distributed.worker.memory.rebalance``.
         """
         chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
         if len(chosen) < 2:
             return {"status": "OK"}
         allowed = None if keys is None else set(keys)
-        moves = _balancing_moves(chosen, allowed, float(config.get(_GAP, 0.1)) / 2)
+        moves = _balancing_moves(
+            chosen,
+            allowed,
+            self.MEMORY_REBALANCE_HALF_GAP,
+            self.MEMORY_REBALANCE_SENDER_MIN,
+            self.MEMORY_REBALANCE_RECIPIENT_MAX,
+        )
         orders: dict[WorkerState, list[TaskState]] = {}
         for ts, _, receiver in moves:
             orders.setdefault(receiver, []).append(ts)
@@ -329,6 +359,34 @@ class Replicas(SchedulerBase):
                 client_events.report(self.state, ts, cs)
         self.schedule_flush()
 
+    def handle_long_running(
+        self, key: Key, worker: str, run_id: int, compute_duration: float | None = None, stimulus_id: str = ""
+    ) -> None:
+        """A worker says that a task, sent under the number ``run_id``, has left its pool of threads."""
+        self._heard_from_worker(worker, LongRunning([key], [run_id]))
+
+    def handle_uncaught_error(self, **msg: Any) -> None:
+        """A peer tells of an error of its own: it is logged."""
+        logger.error("a peer reports an error: %s", msg)
+
+    def stimulus_queue_slots_maybe_opened(self, *, stimulus_id: str = "") -> None:
+        """Give workers that have room what is queued, at the end of this turn."""
+        self.schedule_flush()
+
+    def bulk_schedule_unrunnable_after_adding_worker(self, ws: WorkerState) -> None:
+        """Queue the tasks that no worker could run and this one, or another, can."""
+        placement.reconsider_unrunnable(self.state)
+        self.schedule_flush()
+
+    def check_idle_saturated(self, ws: WorkerState, occ: float = -1.0) -> None:
+        """Look again whether a worker has room for more. ``occ`` is not used."""
+        placement.update_open(self.state, ws)
+        self.schedule_flush()
+
+    def decide_worker_non_rootish(self, ts: TaskState) -> WorkerState | None:
+        """The worker on which a task that could run would start first; None when no worker may take it."""
+        return placement.best_worker(self.state, ts)
+
     # ------------------------------------------------------------ resources
 
     def add_resources(self, worker: str, resources: Mapping[str, float] | None = None) -> str:
@@ -349,11 +407,12 @@ class Replicas(SchedulerBase):
         self.schedule_flush()
 
 
-_GAP = "distributed.worker.memory.rebalance.sender-recipient-gap"
-
-
 def _balancing_moves(
-    workers: list[WorkerState], allowed: set[Key] | None, half_gap: float
+    workers: list[WorkerState],
+    allowed: set[Key] | None,
+    half_gap: float,
+    sender_min: float,
+    recipient_max: float,
 ) -> list[tuple[TaskState, WorkerState, WorkerState]]:
     """(task, from, to): single copies, largest first, while a sender is above and a receiver below the mean."""
     load = {ws: ws.nbytes for ws in workers}
@@ -367,10 +426,13 @@ def _balancing_moves(
             if len(ts.who_has) == 1 and ts.nbytes > 0 and (allowed is None or ts.key in allowed)
         ]
         for ts in sorted(movable, key=lambda ts: -ts.nbytes):
-            if load[sender] <= high:
+            if load[sender] <= high or load[sender] < sender_min * sender.memory_limit:
                 break
             receiver = min(workers, key=lambda ws: load[ws])
-            if load[receiver] >= low or load[receiver] + ts.nbytes >= load[sender]:
+            after = load[receiver] + ts.nbytes
+            if load[receiver] >= low or after >= load[sender]:
+                continue
+            if receiver.memory_limit and after > recipient_max * receiver.memory_limit:
                 continue
             load[sender] -= ts.nbytes
             load[receiver] += ts.nbytes
