@@ -22,6 +22,7 @@ from distributed.client.state import graphs
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
+from distributed.client.state.validation import validate
 from distributed.protocol.messages import (
     ClientEvent,
     Key,
@@ -409,28 +410,7 @@ class ClientState:
 
     def validate(self) -> None:
         """Check everything that must hold between turns. Raises ``AssertionError``."""
-        dependents: dict[Key, int] = {}
-        for pinned in (*self.pinned.values(), self.unpinning):
-            for task in pinned:
-                dependents[task.key] = dependents.get(task.key, 0) + 1
-        for deps in [*(task.deps for task in self.tasks.values()), *self.parked]:
-            for dep in deps:
-                dependents[dep] = dependents.get(dep, 0) + 1
-        for key, task in self.tasks.items():
-            assert task.key == key
-            assert task.nfutures >= 0, task
-            assert task.nfutures or task.ndependents, f"{task} is kept for nobody"
-            assert task.ndependents == dependents.get(key, 0), (
-                task,
-                task.ndependents,
-                dependents.get(key, 0),
-            )
-            assert all(dep in self.tasks for dep in task.deps), f"{task} lost a dependency"
-            assert (task.error is not None) == (task.status == "error"), task
-            assert task.value is None or task.status in ("finished", "cancelled"), task
-            assert not task.waiters or task.status == "pending", f"{task} forgot to wake its waiters"
-            for twin in task.twins or ():
-                assert twin.status == task.status, (task, twin)
+        validate(self)
 
     # ------------------------------------------------------------ inside
 
