@@ -214,7 +214,7 @@ def register_generic(
 
 
 def dumps(
-    msg: Any, serializers: Iterable[str] | None = None, on_error: str = "raise", **kwargs: Any
+    msg: Any, serializers: Iterable[str] | None = None, on_error: str = "message", **kwargs: Any
 ) -> list[Any]:
     """An object as a list of frames, for :func:`loads`: a pickled header, then the frames of :func:`serialize`."""
     header, frames = serialize(msg, serializers, on_error)
