@@ -63,6 +63,17 @@ def test_futures_and_collections_nested_in_arguments(client: Client) -> None:
     assert client.get({"y": (add, future, 1), "z": ["y", future]}, ["y", "z"]) == [4, [4, 3]]
 
 
+def test_futures_inside_of_data_beside_other_nodes(client: Client) -> None:
+    from dask._task_spec import DataNode, Task, TaskRef
+
+    future = client.submit(add, 10, 2)
+    graph = {
+        "a-box": Task("a-box", add, 1, 1),
+        "b-box": Task("b-box", lambda x, parts: x + parts[0], TaskRef("a-box"), DataNode(None, [future])),
+    }
+    assert client.get(graph, "b-box") == 14
+
+
 def test_keys_of_every_kind(client: Client) -> None:
     keys: list[Any] = ["a", ("b", 1), ("c", ("d", 2), 1.5), b"e", 30, 40.5]
     graph = {key: (add, i, 1) for i, key in enumerate(keys)}
@@ -129,3 +140,17 @@ def test_a_graph_whose_making_fails_leaves_nothing_behind(client: Client) -> Non
             break
     else:
         pytest.fail("what was sent of it is still there")
+
+
+class Counter:
+    n = 0
+
+    def increment(self) -> int:
+        self.n += 1
+        return self.n
+
+
+def test_results_of_collections_as_actors(client: Client) -> None:
+    counter = client.compute(dask.delayed(Counter)(), actors=True).result()
+    assert counter.increment().result() == 1
+    assert counter.increment().result() == 2

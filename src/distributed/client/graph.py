@@ -92,6 +92,8 @@ class GraphMixin:
             expr, dsk = dsk, dsk.__dask_graph__()
             _forget_graph(expr)
         task_options(**{name: value for name, value in said.items() if name in OPTIONS})
+        if said.pop("actor", False):  # of the results, not of what they are made from
+            by_key = {**by_key, "actor": dict.fromkeys(keys, True)}
         options = Options(said, by_key)
         graph = dict(to_task_spec(dsk))
         futures: dict[Key, Future] = {}
@@ -139,6 +141,7 @@ class GraphMixin:
         options: Options,
         futures: dict[Key, Future],
     ) -> None:
+        from dask._task_spec import Task
         from dask.utils import key_split
 
         lowering = Lowering((graph[key] for key in plan.order), self)
@@ -151,14 +154,18 @@ class GraphMixin:
             for key in plan.order:
                 node = graph.pop(key)  # freed one by one: a million nodes at once would stop all threads
                 check_key(key)
+                chosen = options.of(key)
+                if chosen.actor and isinstance(node, Task):
+                    factory = self.extensions["actors"].factory(node.func)  # type: ignore[attr-defined]
+                    node = Task(key, factory, *node.args, **node.kwargs)
                 function, payload, deps = lowering.lower(key, node)
                 if len(deps) != len(node.dependencies):  # futures inside of its arguments
-                    self._check_external(deps)
+                    self._check_external(dep for dep in deps if dep not in node.dependencies)
                 stem = key[0] if type(key) is tuple else key
                 name = names.get(stem)
                 if name is None:
                     name = names[stem] = str(key_split(stem))
-                call = self._record(function, name, options.of(key))  # type: ignore[attr-defined]
+                call = self._record(function, name, chosen)  # type: ignore[attr-defined]
                 task = ClientTask(key, call, payload, deps)
                 if key in wanted:
                     futures[key] = make_future(self, task)  # type: ignore[arg-type]
