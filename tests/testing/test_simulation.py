@@ -9,30 +9,42 @@ import pytest
 from distributed.client.state import machine as client_machine
 from distributed.testing.simulation import SimulationError, World, invariants, play
 from distributed.testing.simulation.__main__ import main
-from distributed.testing.simulation.world import ACCIDENTS
+from distributed.testing.simulation.campaign import play_all
+from distributed.testing.simulation.shrinking import attempt, shrink
+from distributed.testing.simulation.world import ACCIDENTS, MIN_FAULTS, MIN_TASKS, Size
 
 #: About five seconds of a quiet machine.
-SEEDS = range(100)
+SEEDS = range(60)
+
+#: As many again, which nobody has played before.
+NEW = 40
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
 def test_seeds(first: int) -> None:
     for seed in range(first, first + 10):
-        play(seed)
+        report = play(seed)
+        assert report.ntasks >= MIN_TASKS
+        assert sum(report.naccidents.values()) >= MIN_FAULTS
 
 
-def test_new_seed(request: pytest.FixtureRequest) -> None:
-    """``--seed`` plays one again."""
+def test_new_seeds(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--seed`` plays one again; the figures and seeds of every run are printed."""
     given: int | None = request.config.getoption("--seed")
-    seed = random.SystemRandom().randrange(1 << 32) if given is None else given
-    print("seed", seed)
-    play(seed)
+    first = random.SystemRandom().randrange(1 << 32) if given is None else given
+    seeds = range(first, first + (NEW if given is None else 1))
+    tally = play_all(seeds, failures=1)
+    with capsys.disabled():
+        print(f"\nseeds {seeds.start}:{seeds.stop}: {tally}")
+    assert not tally.failures, f"--seed {tally.failures[0][0]}: {tally.failures[0][1]}"
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
 def test_each_accident_alone(accident: str) -> None:
-    reports = [play(seed, (accident,)) for seed in range(1000, 1004)]
-    assert all(set(report.naccidents) == {accident} for report in reports)
+    alone = {"client-gives-up": ("client-gives-up", "cut-client")}.get(accident, (accident,))
+    reports = [play(seed, alone) for seed in range(1000, 1006)]
+    happened = set().union(*(report.naccidents for report in reports))
+    assert happened == set(alone)
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -97,11 +109,39 @@ def _some_future_errs(world: World) -> bool:
     return False
 
 
+def test_a_failing_network_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
+    smallest = shrink(3)
+    assert smallest is not None
+    assert smallest.ntasks < 20
+    assert smallest.naccidents == 0
+    assert smallest.size.workers == 2
+    assert f"--size {smallest.size}" in smallest.replay
+    again = attempt(World(smallest.seed, smallest.trouble, smallest.size))
+    assert again is not None
+    assert str(again.error) == str(smallest.error)
+
+
+def test_sizes_are_written_and_read() -> None:
+    assert Size.parse(str(Size())) == Size()
+    assert all(str(size) != str(Size()) for size in Size().smaller())
+
+
 def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["--seeds", "5:8"]) == 0
-    assert capsys.readouterr().out.startswith("3 networks, ")
+    assert main(["--seeds", "5:8", "--size", "20,1,2,3,2,3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("seeds 5:8\n3 networks, ")
+    assert "transitions of the scheduler: " in out
     monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
     assert main(["--seeds", "3", "--quiet"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("seed 3: ")
+    assert "\nseed 3: " in out
     assert "1 failed" in out
+    line = next(line for line in out.splitlines() if line.startswith("again: python -m "))
+    assert main([*line.split()[4:], "--quiet", "--no-shrink"]) == 1
+
+
+def test_several_processes_tell_the_same() -> None:
+    one, two = (play_all(range(20), size=Size(20, 1, 3), processes=n) for n in (1, 2))
+    assert one.nmessages == two.nmessages
+    assert one.coverage.reached == two.coverage.reached

@@ -57,9 +57,13 @@ def main(argv: list[str] | None = None) -> int:
     print(f"seeds {seeds.start}:{seeds.stop}", flush=True)
     trouble = tuple(name for name in options.trouble if name != "none") if options.trouble else None
     begin = told = time.monotonic()
+    shown = 0
 
     def progress(tally: Tally) -> None:
-        nonlocal told
+        nonlocal told, shown
+        for _, text in tally.failures[shown:]:
+            print(f"failed: {text.partition(chr(10))[0]}", flush=True)
+        shown = len(tally.failures)
         if time.monotonic() - told > PROGRESS:
             told = time.monotonic()
             print(

@@ -18,7 +18,7 @@ SIGNS_OF_LIFE = (WorkerHeartbeat, ClientHeartbeat)
 REMEMBERED = 120
 
 #: Of a network that is not thorough, one turn in so many is validated.
-SELDOM = 50
+SELDOM = 100
 
 
 class Network:
@@ -30,12 +30,15 @@ class Network:
         Every choice of a run comes from it.
     slow : float
         Mean seconds that a message is under way; each of them takes its own time.
+    codec : bool
+        Every message becomes bytes on its way; else the very objects arrive, as between parties of one process.
     thorough : bool
-        Every message goes through the codec, and every turn is validated; else one of :data:`SELDOM`.
+        Every turn is validated; else one of :data:`SELDOM`.
     """
 
-    def __init__(self, seed: int, slow: float = 0.002, thorough: bool = True) -> None:
+    def __init__(self, seed: int, slow: float = 0.002, *, codec: bool = True, thorough: bool = True) -> None:
         self.random = Random(seed)
+        self.codec = codec
         self.thorough = thorough
         self.frozen: dict[object, float] = {}  # parties that do nothing, until when
         self.nturns = 0
@@ -152,7 +155,7 @@ class End:
             if type(message) not in SIGNS_OF_LIFE:
                 network.note(self.wire.name + " <>"[self.side + 1], message)
         peer = self.wire.ends[1 - self.side]
-        if network.thorough and isinstance(messages[0], Message):
+        if network.codec and isinstance(messages[0], Message):
             messages = peer.through_the_wire(messages)
         self._arrives = max(self._arrives, network.now + network.delay())
         network.at(self._arrives, peer.arrive, list(messages))
