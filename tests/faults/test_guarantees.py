@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -13,14 +12,7 @@ def test_every_guarantee_has_its_test() -> None:
     text = (ROOT / "docs" / "guarantees.md").read_text()
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
     assert len(named) > 25
-    missing = [
-        f"{path}::{name}"
-        for path, name in named
-        if name
-        not in {
-            n.name for n in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(n, ast.FunctionDef)
-        }
-    ]
+    missing = [(path, name) for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]
     assert missing == []
     rows = [line for line in text.splitlines() if line.startswith("| ") and "tests/" not in line]
     allowed = ("| case", "| ---", "| kind", "| futures", "| locks", "| variables", "| event log")
