@@ -109,6 +109,13 @@ def main(**given: Any) -> None:
 
 
 async def _main(given: dict[str, Any]) -> int:
+    launched: list[Any] = []
+
+    def abandon() -> None:
+        for launcher in launched:
+            launcher.abandon()
+
+    stop = Stop(abandon)  # before anything that takes long
     try:
         import asyncssh  # noqa: F401 - a clear word instead of an error in the middle
     except ImportError:
@@ -121,9 +128,9 @@ async def _main(given: dict[str, Any]) -> int:
     plan = make_plan(given)
     scheduler, workers = plan.places()
     connections = Connections(_connect_options(given), timeout=given["connect_timeout"] or 15.0)
-    stop = Stop(lambda: launcher.abandon())
     board = make_board([scheduler, *workers], stop.request)
     launcher = Launcher(plan, scheduler, workers, connections, board)
+    launched.append(launcher)
     status = 0
     with board:
         board.say(banner(plan.workers, scheduler.label))
