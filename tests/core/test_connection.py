@@ -430,3 +430,36 @@ def test_results_that_cannot_stand_in_a_message_travel_pickled(run: Run) -> None
             assert pickle.loads(pickle.dumps(found)) == {"x": 1 + 2j}
 
     run(main())
+
+
+def test_what_takes_long_is_handled_in_order_with_the_loop_free_in_between(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of long messages in one frame, a call behind them: others get the loop before the last is handled."""
+    from distributed.core import connection
+    from distributed.protocol.messages import SubmitTasks
+
+    monkeypatch.setattr(connection, "LONG_TURN", 0.0)
+
+    async def main() -> None:
+        handled: list[Any] = []
+        turns: list[int] = []
+
+        def on_stream(messages: list[Any]) -> None:
+            handled.extend(message.keys[0] for message in messages)
+
+        async with connected({"after": lambda: list(handled)}) as (near, far):
+            far.on_stream = on_stream
+
+            def turn() -> None:
+                turns.append(len(handled))
+                if len(handled) < 300:
+                    asyncio.get_running_loop().call_soon(turn)
+
+            for i in range(300):
+                near.send(SubmitTasks(b"f", "inc", [i], [b""]))
+            turn()
+            assert await near.call("after") == list(range(300))
+            assert any(0 < n < 300 for n in turns)
+
+    run(main())

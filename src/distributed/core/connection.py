@@ -10,6 +10,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any, TypeAlias
 
 from distributed.comm.core import Comm
@@ -251,10 +252,10 @@ class Connection:
     def _work_off(self) -> None:
         """Handle what takes long message by message, and let others have the loop in between."""
         self._resuming = False
-        until = self._loop.time() + LONG_TURN
+        until = monotonic() + LONG_TURN  # the loop's own time may stand still within a turn
         while self._held:
             self._handle([self._held.popleft()])
-            if self._held and self._loop.time() > until:
+            if self._held and monotonic() > until:
                 self._resuming = True
                 self._loop.call_soon(self._work_off)
                 return
