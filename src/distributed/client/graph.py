@@ -236,11 +236,11 @@ class GraphMixin:
             with building_much():
                 expr: Any = FinalizeCompute(collections_to_expr(chosen, optimize_graph))  # type: ignore[no-untyped-call]
                 expr = expr.optimize()
-            nested = expr.__dask_keys__()
-            parts = [list(_flatten(part)) for part in nested]
-            if len(parts) != len(chosen):  # one list for all: as many keys
-                parts = [[key] for part in parts for key in part]
-            futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
+                parts = [list(_flatten(part)) for part in expr.__dask_keys__()]
+                if len(parts) != len(chosen):  # one list for all: as many keys
+                    parts = [[key] for part in parts for key in part]
+                futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
+                del expr
             made = iter(
                 [futures[part[0]] if len(part) == 1 else [futures[key] for key in part] for part in parts]
             )
@@ -266,6 +266,8 @@ class GraphMixin:
         **kwargs: Any,
     ) -> Any:
         """Compute dask collections in the background; the same collections, on futures of their parts."""
+        from dask._expr import CompositeExpr
+        from dask.base import _rebuild_composite_collection as _composite
         from dask.base import collections_to_expr, is_dask_collection
 
         single = not isinstance(collections, list | tuple | set | frozenset)
@@ -275,11 +277,16 @@ class GraphMixin:
                 raise TypeError(f"persist takes dask collections, not {collection!r}")
         with building_much():
             expr: Any = collections_to_expr(given, optimize_graph).optimize()
-        parts = [list(_flatten(part)) for part in expr.__dask_keys__()]
-        said = _said(workers, allow_other_workers, resources, retries, priority, actors)
-        futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
+            parts = [list(_flatten(part)) for part in expr.__dask_keys__()]
+            said = _said(workers, allow_other_workers, resources, retries, priority, actors)
+            futures = self._graph_to_futures(expr, [key for part in parts for key in part], said)
         results = []
-        for collection, part in zip(given, parts, strict=True):
+        for i, (collection, part) in enumerate(zip(given, parts, strict=True)):
+            if getattr(collection, "__dask_exprs__", None) is not None:
+                operand = expr.operands[i] if len(expr.operands) == len(given) else None
+                if isinstance(operand, CompositeExpr):
+                    results.append(_composite(collection, operand, futures, cull_to_child_keys=True))
+                    continue
             rebuild, args = collection.__dask_postpersist__()
             results.append(rebuild({key: futures[key] for key in part}, *args))
         return results[0] if single else results
@@ -307,7 +314,7 @@ def _said(
     """Options of a call by name."""
     return {
         "workers": workers,
-        "allow_other_workers": bool(allow_other_workers),
+        "allow_other_workers": bool(allow_other_workers and workers),  # dask-ml says so of all workers
         "resources": resources,
         "retries": retries,
         "priority": priority,
