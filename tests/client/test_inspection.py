@@ -144,3 +144,16 @@ async def test_no_active_memory_manager(c, s, a, b):
     assert await c.amm.running() is False
     with pytest.raises(NotImplementedError, match="no active memory manager"):
         c.amm.start()
+
+
+@gen_cluster(client=True)
+async def test_operations_of_the_scheduler_answer_dicts(c, s, a, b):
+    x = c.submit(inc, 1, key=("x", 0))
+    await x
+    await async_poll_for(lambda: s.tasks["x", 0].state == "memory")
+    holder = s.tasks["x", 0].who_has[0].address
+    assert await c.scheduler.who_has(keys=[x.key]) == {("x", 0): [holder]}
+    assert (await c.scheduler.has_what())[holder] == [("x", 0)]
+    assert await c.scheduler.get_task_status(keys=[x.key]) == {("x", 0): "memory"}
+    graph = {"y": (inc, 1)}
+    assert await c.get(graph, "y", allow_other_workers=True, sync=False) == 2

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from distributed.client.session import Session
 
 
+#: Operations that answer by pairs, since not every key can stand in a message's map: here they are dicts.
+PAIRS = frozenset({"who_has", "has_what", "nbytes", "processing", "get_task_status"})
+
+
 class SchedulerProxy:
     """``await client.scheduler.operation(**kwargs)``: any operation of the scheduler."""
 
@@ -41,7 +45,8 @@ class SchedulerProxy:
             raise AttributeError(op)
 
         async def call(**kwargs: Any) -> Any:
-            return await self._client._session.call(op, **kwargs)
+            answer = await self._client._session.call(op, **kwargs)
+            return dict(answer) if op in PAIRS else answer
 
         call.__name__ = op
         return call

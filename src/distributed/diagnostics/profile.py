@@ -112,28 +112,47 @@ class WorkerProfile:
         self._closed.set()
 
     def _look(self) -> None:
+        self.next_cycle()
+        while not self._closed.wait(self.interval):
+            if time.time() - self.history[-1][0] > self.cycle:
+                self.next_cycle()
+            self.look()
+
+    def next_cycle(self) -> None:
+        """What is seen from now on is kept apart from what was seen before."""
+        self.history.append((time.time(), {}))
+
+    def look(self) -> None:
+        """Look once at all running tasks."""
         from distributed.worker import executor
 
-        begin = time.time()
-        profiles: dict[str, Profile] = {}
-        self.history.append((begin, profiles))
-        while not self._closed.wait(self.interval):
-            if time.time() - begin > self.cycle:
-                begin = time.time()
-                profiles = {}
-                self.history.append((begin, profiles))
-            frames = sys._current_frames()
-            for slot in self.worker.executor.running():
-                task, thread = slot.task, slot.thread
-                if task is None or thread is None or task.group is None:
-                    continue
-                frame = frames.get(thread.ident)
-                if frame is not None:
-                    name = task.group.name
-                    if name not in profiles:
-                        profiles[name] = create()
-                    add_stack(profiles[name], frame, until=executor.__file__)
-            del frames
+        if not self.history:
+            self.next_cycle()
+        profiles = self.history[-1][1]
+        frames = sys._current_frames()
+        for slot in self.worker.executor.running():
+            task, thread = slot.task, slot.thread
+            if task is None or thread is None or task.group is None:
+                continue
+            frame = frames.get(thread.ident)
+            if frame is not None:
+                name = task.group.name
+                if name not in profiles:
+                    profiles[name] = create()
+                add_stack(profiles[name], frame, until=executor.__file__)
+
+    def metadata(self, start: float = 0, stop: float | None = None) -> dict[str, Any]:
+        """How many looks there were in each cycle, all and by name of the tasks: pairs of its time and the count."""
+        counts: list[tuple[float, int]] = []
+        keys: dict[str, list[tuple[float, int]]] = {}
+        for when, profiles in list(self.history):
+            if when < start or (stop is not None and when > stop):
+                continue
+            by_name = {name: profile["count"] for name, profile in list(profiles.items())}
+            counts.append((when, sum(by_name.values())))
+            for name, count in by_name.items():
+                keys.setdefault(name, []).append((when, count))
+        return {"counts": counts, "keys": keys}
 
 
 # ---------------------------------------------------------------- scheduler
@@ -150,3 +169,22 @@ class SchedulerProfile:
             msg={"op": "profile", **kwargs}, workers=workers, on_error="ignore"
         )
         return merge(*answers.values()) if merge_workers else dict(answers)
+
+    async def metadata(self, workers: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Sums of what the workers' ``get_profile_metadata`` say, by the second."""
+        answers = await self.scheduler.broadcast(
+            msg={"op": "profile_metadata", **kwargs}, workers=workers, on_error="ignore"
+        )
+        counts: dict[float, int] = {}
+        keys: dict[str, dict[float, int]] = {}
+        for answer in answers.values():
+            for when, count in answer["counts"]:
+                counts[round(when)] = counts.get(round(when), 0) + count
+            for name, pairs in answer["keys"].items():
+                of_name = keys.setdefault(name, {})
+                for when, count in pairs:
+                    of_name[round(when)] = of_name.get(round(when), 0) + count
+        return {
+            "counts": sorted(counts.items()),
+            "keys": {name: sorted(c.items()) for name, c in keys.items()},
+        }

@@ -194,6 +194,28 @@ class Extending(SchedulerBase):
         """Profiles of tasks, as ``Client.profile`` returns them."""
         return await self.extensions["profile"].profile(workers, merge_workers, **kwargs)
 
+    async def get_profile_metadata(
+        self,
+        workers: Any = None,
+        start: float = 0,
+        stop: float | None = None,
+        profile_cycle_interval: Any = None,
+    ) -> dict[str, Any]:
+        """How often workers looked when, and at which tasks; ``profile_cycle_interval`` is not used."""
+        found: dict[str, Any] = await self.extensions["profile"].metadata(workers, start=start, stop=stop)
+        return found
+
+    def get_task_stream(
+        self, start: Any = None, stop: Any = None, count: int | None = None, start_index: int | None = None
+    ) -> Any:
+        """What ``Client.get_task_stream`` gives; looks from the first call on. ``start_index`` leaves out as many."""
+        found = self.extensions["task_stream"].get_task_stream(start=start, stop=stop, count=count)
+        return found if start_index is None else found[start_index:]
+
+    def get_task_stream_index(self) -> int:
+        """How many entries :meth:`get_task_stream` has."""
+        return len(self.get_task_stream())
+
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:

@@ -85,11 +85,33 @@ class Extending(Operations):
                     logger.exception("a worker plugin failed in transition: %r", hook)
 
     async def get_profile(
-        self, start: float | None = None, stop: float | None = None, key: str | None = None
+        self,
+        start: float | None = None,
+        stop: float | None = None,
+        key: str | None = None,
+        server: bool = False,
     ) -> dict[str, Any]:
-        """Where this worker's tasks spend their time; looks from the first call on."""
+        """Where this worker's tasks spend their time; looks from the first call on.
+
+        Raises ValueError for ``server=True``: the event loop itself is not looked at.
+        """
+        if server:
+            raise ValueError("get_profile: only tasks are profiled here, not the event loop (server=True)")
         found: dict[str, Any] = await self.extensions["profile"].profile(start, stop, key)
         return found
+
+    async def get_profile_metadata(self, start: float = 0, stop: float | None = None) -> dict[str, Any]:
+        """How often was looked when: ``counts``, and by name of the tasks ``keys``: pairs of time and count."""
+        found: dict[str, Any] = self.extensions["profile"].metadata(start, stop)
+        return found
+
+    def trigger_profile(self) -> None:
+        """Look once at what tasks do now."""
+        self.extensions["profile"].look()
+
+    def cycle_profile(self) -> None:
+        """What is seen from now on is kept apart from what was seen before."""
+        self.extensions["profile"].next_cycle()
 
     # ------------------------------------------------------------ actors
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from distributed import config
-from distributed.core import Status
+from distributed.core import Connection, Status
 from distributed.core.logs import read_logs
 from distributed.protocol.messages import AcquireReplicas, Key, Message
 from distributed.threadstate import thread_state
@@ -34,6 +34,7 @@ class WorkerSurface(Operations):
     def surface_operations(self) -> dict[str, Callable[..., Any]]:
         return {
             "gather": self.gather,
+            "profile_metadata": lambda **kwargs: self.get_profile_metadata(**kwargs),
             "set_resources": self.set_resources,
             "get_monitor_info": self.get_monitor_info,
             "benchmark_disk": self.benchmark_disk,
@@ -92,6 +93,19 @@ class WorkerSurface(Operations):
         kwargs = dict(msg)
         connection = await self.pool.connect(address)
         return await connection.request(kwargs.pop("op"), kwargs)
+
+    async def get_profile_metadata(self, start: float = 0, stop: float | None = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    async def handle_scheduler(self, comm: Connection) -> None:
+        """Register over this connection, and be the worker of the scheduler at its other end until it is closed."""
+        closed = asyncio.Event()
+        comm.on_close.append(lambda _: closed.set())
+        await self._register(comm)
+        await closed.wait()
+
+    async def _register(self, stream: Connection) -> None:
+        raise NotImplementedError
 
     # ------------------------------------------------------------ data
 
