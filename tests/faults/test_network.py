@@ -17,6 +17,9 @@ from network_hosts import HostBench, Hosts, why_not
 from system_bench import wait_until
 
 from distributed import Client, Scheduler, Worker
+from distributed.comm.handshake import initiate
+from distributed.comm.tcp import TcpComm, Timeouts
+from distributed.exceptions import CommClosedError
 from distributed.scheduler.slow_peers import SlowPeers
 
 REASON = why_not()
@@ -147,3 +150,30 @@ def test_who_is_gone_is_forgotten() -> None:
     slow.look([("a", 500)], 0.0)
     slow.look([], 5.0)
     assert slow.look([("a", 500)], 11.0) == []
+
+
+def test_a_peer_that_is_gone_before_it_could_be_asked(key: str) -> None:
+    """Found by the soak: the system knows no name any more for the other end of such a connection."""
+
+    class Gone(asyncio.Transport):
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return {"sockname": ("127.0.0.1", 5)}.get(name, default)
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            pass
+
+        def write(self, data: object) -> None:
+            pass
+
+    async def run() -> None:
+        ended: list[Exception | None] = []
+        comm = TcpComm(
+            lambda peer: initiate(None, peer=peer),
+            lambda _, error: ended.append(error),
+            Timeouts.configured(),
+        )
+        comm.connection_made(Gone())
+        comm.connection_lost(None)
+        assert [type(error) for error in ended] == [CommClosedError]
+
+    asyncio.run(run())

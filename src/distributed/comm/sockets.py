@@ -147,6 +147,8 @@ def set_tcp_options(sock: Any, dead_peer: float) -> None:
 
 
 def address_of(name: Any) -> str:
-    """The address of what the system calls a socket's name."""
+    """The address of what the system calls a socket's name; it has none when the other side is gone already."""
+    if not name:
+        return "tcp://?"
     host, port = name[:2]
     return f"tcp://{unparse_host_port(host.removeprefix('::ffff:'), port)}"

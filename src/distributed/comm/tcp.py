@@ -173,6 +173,7 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ handshake
 
+    _fd = -1
     _closing = False  # by this side, on purpose
     _heard = False  # whether a byte of the other side has come
 

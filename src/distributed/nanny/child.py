@@ -75,18 +75,18 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
             status = exit_status
         closing.append(loop.create_task(_close(worker, reason)))
 
-    def leave(exit_status: int, reason: str) -> None:
+    def leave(exit_status: int, reason: str, timeout: float | None = None) -> None:
         nonlocal status
         if not closing:
             status = exit_status
-            closing.append(loop.create_task(_leave(worker, reason)))
+            closing.append(loop.create_task(_leave(worker, reason, timeout)))
 
     def command(message: dict[str, Any]) -> None:
         reason = message.get("reason", "nanny-close")
         if message["op"] == "close":
             close(0, reason)
         elif message["op"] == "leave":
-            leave(0, reason)
+            leave(0, reason, message.get("timeout"))
 
     guarded = asyncio.Event()
     guard = threading.Thread(
@@ -125,10 +125,13 @@ async def _close(worker: Any, reason: str) -> None:
         logger.exception("the worker did not close cleanly")
 
 
-async def _leave(worker: Any, reason: str) -> None:
-    """Retire within the configured time, then close; a class of the user's may not know how to retire."""
+async def _leave(worker: Any, reason: str, timeout: float | None) -> None:
+    """Retire within so many seconds, then close; a class of the user's may not know how to retire."""
     try:
-        await getattr(worker, "leave", worker.close)(reason=reason)
+        if hasattr(worker, "leave"):
+            await worker.leave(timeout=timeout, reason=reason)
+        else:
+            await worker.close(reason=reason)
     except Exception:
         logger.exception("the worker did not leave in order")
         await _close(worker, reason)

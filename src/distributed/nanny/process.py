@@ -22,6 +22,9 @@ logger = logging.getLogger("distributed.nanny")
 
 _BOOT = str(Path(__file__).with_name("boot.py"))
 
+#: Seconds for a worker that has retired to close.
+CLOSING = 5.0
+
 
 class WorkerStartError(RuntimeError):
     """A worker process ended before its worker ran.
@@ -180,14 +183,19 @@ class WorkerProcess:
         await self._ask_to_end("close", timeout, reason)
 
     async def leave(self, timeout: float, reason: str) -> None:
-        """Ask the worker to retire: finish what it runs, have its data moved; kill it after ``timeout`` seconds."""
-        await self._ask_to_end("leave", timeout, reason)
+        """Ask the worker to retire: finish what it runs, have its data moved, within ``timeout`` seconds.
 
-    async def _ask_to_end(self, op: str, timeout: float, reason: str) -> None:
+        It has ``CLOSING`` seconds more to close; then the process is killed.
+        """
+        await self._ask_to_end("leave", timeout + CLOSING, reason, {"timeout": timeout})
+
+    async def _ask_to_end(
+        self, op: str, timeout: float, reason: str, values: Mapping[str, float] | None = None
+    ) -> None:
         if not self.is_alive():
             return
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode_line(op, reason=reason))
+            self._writer.write(encode_line(op, reason=reason, **(values or {})))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self.wait()
