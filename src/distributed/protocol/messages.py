@@ -285,9 +285,16 @@ class RunTasks(Message):
 
 
 class FreeKeys(Message):
-    """Forget these: drop the data, take back what has not started, discard the result of what runs."""
+    """Forget these: drop the data, take back what has not started, discard the result of what runs.
+
+    ``heard`` is how many ReplicasAdded of this worker the scheduler knew as it began this message: copies that it was
+    told of later it will believe in, so that they are gone has to be said. ``number`` counts these messages:
+    data scattered to it after a message with this number was written is not meant by that message.
+    """
 
     keys: list[WireKey]
+    heard: int = 0
+    number: int = 0
 
 
 class StealTasks(Message):

@@ -115,7 +115,10 @@ class DataOperations(SchedulerBase):
         placed = {address: pairs for address, pairs in placed.items() if pairs}
         stream = None if client is None else self._streams.get(client)
         answers = await asyncio.gather(
-            *(self.pool(address).update_data(data=pairs) for address, pairs in placed.items()),
+            *(
+                self.pool(address).update_data(data=pairs, nfrees=self.state.outbox.nfrees)
+                for address, pairs in placed.items()
+            ),
             return_exceptions=True,
         )
         if client is not None and self._streams.get(client) is not stream:
@@ -125,6 +128,10 @@ class DataOperations(SchedulerBase):
         who_has: dict[Key, list[str]] = {key: [] for key in keys}
         for (address, pairs), answer in zip(placed.items(), answers, strict=True):
             if isinstance(answer, BaseException) or address not in here:
+                if not isinstance(
+                    answer, BaseException
+                ):  # it may be on its way back without having named these
+                    self.state.note_strays(address, [key for key, _ in pairs], time.monotonic())
                 continue
             self.add_data(client, address, answer["data"])
             for key, _ in pairs:

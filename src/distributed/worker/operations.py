@@ -82,8 +82,10 @@ class Operations(WorkerBase):
             self._transfers -= 1
         return {"status": "OK", "data": data}
 
-    async def update_data(self, data: list[Any], stimulus_id: str | None = None) -> dict[str, Any]:
-        """Take scattered data: pairs of key and payload.
+    async def update_data(
+        self, data: list[Any], stimulus_id: str | None = None, nfrees: int = 0
+    ) -> dict[str, Any]:
+        """Take scattered data: pairs of key and payload. ``nfrees`` as in :class:`WorkerState.scattered`.
 
         Returns
         -------
@@ -94,13 +96,13 @@ class Operations(WorkerBase):
             items = [_take_in(key, payload) for key, payload in data]
         else:
             items = await asyncio.to_thread(lambda: [_take_in(key, payload) for key, payload in data])
-        self.state.scattered(items)
+        self.state.scattered(items, nfrees)
         self.turn()
         return {"status": "OK", "data": [[key, nbytes, typename] for key, _, nbytes, typename in items]}
 
     def free_keys(self, keys: list[Key], reason: str = "") -> str:
         """Forget these, as the stream message FreeKeys."""
-        self.state.handle(FreeKeys(list(keys)), time.monotonic())
+        self.state.handle(FreeKeys(list(keys), heard=1 << 62), time.monotonic())
         self.turn()
         return "OK"
 

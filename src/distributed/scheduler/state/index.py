@@ -89,6 +89,8 @@ class Index:
         self.open: dict[WorkerState, None] = {}
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}
+        # Data that was scattered to workers that had left as they answered, and until when they may come back with it.
+        self.strays: dict[str, tuple[float, list[Key]]] = {}
         # Workers of the network before a restart that have not come back yet, and until when they are waited for.
         self.awaited: dict[str, float] = {}
         # Keys known by name alone while the network comes together again: data may come with a worker, a recipe with a

@@ -135,6 +135,11 @@ class SchedulerState(Index):
         self.begin(client or worker, "add-data", now)
         worker_events.add_data(self, worker, client, data)
 
+    def note_strays(self, worker: str, keys: list[Key], now: float) -> None:
+        """A worker took scattered data and had left before it said so; should it come back, it shall drop them."""
+        self.begin(worker, "strays", now)
+        worker_events.note_strays(self, worker, keys)
+
     def retire_worker(self, address: str, now: float) -> None:
         """Move what only this worker holds elsewhere; :attr:`retired` names it when it can be closed."""
         self.begin(address, "retire-worker", now)

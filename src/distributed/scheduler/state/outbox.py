@@ -25,10 +25,12 @@ from distributed.protocol.payload import Payload
 class Outbox:
     """Messages by peer: the address of a worker, the name of a client."""
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_messages", "heard", "nfrees")
 
     def __init__(self) -> None:
         self._messages: dict[str, list[Message]] = {}
+        self.heard: dict[str, int] = {}  # ReplicasAdded that came from a worker since it registered
+        self.nfrees = 0  # FreeKeys that were begun, for whomever
 
     def __bool__(self) -> bool:
         return bool(self._messages)
@@ -77,7 +79,8 @@ class Outbox:
         if type(last) is FreeKeys:
             last.keys.append(key)
         else:
-            self.send(worker, FreeKeys([key]))
+            self.nfrees += 1
+            self.send(worker, FreeKeys([key], self.heard.get(worker, 0), self.nfrees))
 
     def steal(self, worker: str, keys: list[Key]) -> None:
         self.send(worker, StealTasks(keys))
@@ -85,6 +88,7 @@ class Outbox:
     def forget_peer(self, peer: str) -> None:
         """Drop what was to be said to a peer that is gone."""
         self._messages.pop(peer, None)
+        self.heard.pop(peer, None)
 
     def drain(self) -> Iterator[tuple[str, list[Message]]]:
         """Hand everything over and begin anew."""

@@ -50,8 +50,26 @@ def add_worker(
             lifecycle.take_over(s, ts, ws, seq)
         elif ws not in ts.who_has:
             s.outbox.free(ws.address, key)
+    _, strays = s.strays.pop(ws.address, (0.0, ()))
+    for key in strays:
+        ts = s.tasks.get(key)
+        if key not in s.unclaimed and (ts is None or (ws not in ts.who_has and ts.processing_on is not ws)):
+            s.outbox.free(ws.address, key)
     placement.update_open(s, ws)
     placement.reconsider_unrunnable(s)
+
+
+def note_strays(s: Index, address: str, keys: list[Key]) -> None:
+    """What a worker that is not there took in."""
+    ws = s.workers.get(address)
+    if ws is not None:
+        for key in keys:
+            ts = s.tasks.get(key)
+            if ts is None or ws not in ts.who_has:
+                s.outbox.free(address, key)
+        return
+    _, before = s.strays.get(address, (0.0, []))
+    s.strays[address] = (s.now + s.settings.unclaimed_grace, [*before, *keys])
 
 
 def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
@@ -202,6 +220,7 @@ def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
 
 
 def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
+    s.outbox.heard[ws.address] = s.outbox.heard.get(ws.address, 0) + 1
     for key in msg.keys:
         ts = s.tasks.get(key)
         if ts is not None and ts.state == "memory":
@@ -291,6 +310,8 @@ def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Ke
 
 def expire_unclaimed(s: Index) -> None:
     """Nobody submitted these in time: the workers may forget them."""
+    for address in [address for address, (deadline, _) in s.strays.items() if deadline < s.now]:
+        del s.strays[address]
     for key in [key for key, found in s.unclaimed.items() if found.deadline < s.now]:
         found = s.unclaimed.pop(key)
         for ws in (*found.held, *found.running):

@@ -114,6 +114,7 @@ class Scheduler:
         self.network.note("world", f"{call} goes to {address}")
         target = self.machine.workers[address]
         process = self.world.workers.get(address)
+        nfrees = self.machine.outbox.nfrees
 
         def arrives() -> None:
             """The connection ends with either process."""
@@ -122,7 +123,7 @@ class Scheduler:
                 self.network.at(self.network.frozen[process], arrives)
                 return
             if here and process is not None:
-                process.machine.scattered([(call.key, call.value, 28, "int")])
+                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees)
                 process.turn()
             self.network.after(
                 self.network.delay(), self.scattered, client, end, call, target if here else None
@@ -136,6 +137,8 @@ class Scheduler:
             return
         there = None if target is None else self.machine.workers.get(target.address)
         if target is None or there is None or there.server_id != target.server_id:
+            if target is not None:
+                self.machine.note_strays(target.address, [call.key], self.network.now)
             end.send([call.failed()])
             return
         owner = client if self.ends.get(client) is end else None

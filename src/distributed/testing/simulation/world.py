@@ -328,7 +328,9 @@ class World:
             keys = self.random.choice(self.prefixes)
             self.user_submits(client, self.random.sample(keys, self.random.randint(1, len(keys))))
         elif what < 0.6:
-            key = self.graph.add_data(self.random)
+            free = [key for key in self.graph.data if key not in client.futures]
+            again = bool(free) and self.random.random() < 0.5  # the same content has the same key
+            key = self.random.choice(free) if again else self.graph.add_data(self.random)
             self.network.note(client.name, f"scatters {key}")
             client.scatter(key)
         elif what < 0.7:

@@ -24,6 +24,7 @@ from distributed.protocol.messages import (
     Key,
     Message,
     PutFunctions,
+    ReplicasMissing,
     RunTasks,
     SetWorkerStatus,
     StealTasks,
@@ -321,6 +322,10 @@ class WorkerState(Replicas):
             if ts is None:
                 continue
             if ts.state == "memory":
+                if ts.told > message.heard:
+                    self.outbox.send(ReplicasMissing([(key, [self.address])]))
+                elif ts.spared and ts.spared >= message.number > 0:
+                    continue
                 del tasks[key], data[key]
                 self.nbytes -= ts.nbytes
                 history.append((key, "memory", "released", self._stimulus))
@@ -420,6 +425,8 @@ class WorkerState(Replicas):
     def forget_unsent(self) -> None:
         """Drop what was to be said to a scheduler that is gone, except results and errors of tasks."""
         self.outbox.keep_outcomes()
+        for ts in self.tasks.values():
+            ts.told = ts.spared = 0
 
     def holding(self) -> list[list[Any]]:
         """[key, nbytes, type] of everything in memory."""

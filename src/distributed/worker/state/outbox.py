@@ -18,9 +18,19 @@ from distributed.protocol.messages import (
 class Outbox:
     """Open columns, in the order in which they were opened."""
 
-    __slots__ = ("_erred", "_finished", "_long_running", "_missing", "_replicas", "_returned", "messages")
+    __slots__ = (
+        "_erred",
+        "_finished",
+        "_long_running",
+        "_missing",
+        "_replicas",
+        "_returned",
+        "messages",
+        "nreplicas",
+    )
 
     def __init__(self) -> None:
+        self.nreplicas = 0  # ReplicasAdded since the registration
         self._reset()
 
     def _reset(self) -> None:
@@ -43,6 +53,7 @@ class Outbox:
         """Drop everything but TasksFinished and TasksErred: the rest means nothing to another scheduler."""
         kept = [message for message in self.messages if isinstance(message, TasksFinished | TasksErred)]
         self._reset()
+        self.nreplicas = 0
         self.messages.extend(kept)
 
     def send(self, message: Message) -> None:
@@ -84,6 +95,7 @@ class Outbox:
     def replica_added(self, key: Key, nbytes: int) -> None:
         if self._replicas is None:
             self._replicas = ReplicasAdded([], [])
+            self.nreplicas += 1
             self.messages.append(self._replicas)
         self._replicas.keys.append(key)
         self._replicas.nbytes.append(nbytes)

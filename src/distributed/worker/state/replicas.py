@@ -16,11 +16,16 @@ class Replicas(Core):
     def _handle_acquire_replicas(self, message: AcquireReplicas, now: float) -> None:
         for key, nbytes, addresses in message.holders:
             if key in self.data:
-                self.outbox.replica_added(key, self.tasks[key].nbytes)
+                self._tell(self.tasks[key])
             elif self._want(key, nbytes, addresses):
                 self.tasks[key].acquire = True
             else:
                 self.outbox.replica_missing(key, addresses)
+
+    def _tell(self, ts: TaskState) -> None:
+        """Say that a copy is here."""
+        self.outbox.replica_added(ts.key, ts.nbytes)
+        ts.told = self.outbox.nreplicas
 
     def _want(self, key: Key, nbytes: int, addresses: list[str]) -> bool:
         """See to it that this key gets here. False: nobody can deliver it."""
@@ -51,7 +56,7 @@ class Replicas(Core):
                 self._forget(ts)
                 continue
             self._into_memory(ts, value, nbytes, "")
-            self.outbox.replica_added(key, nbytes)
+            self._tell(ts)
         for ts in asked.values():
             self._not_delivered(ts, worker)
 
@@ -104,12 +109,17 @@ class Replicas(Core):
             self.outbox.replica_missing(ts.key, ts.failed)
         self._forget(ts)
 
-    def scattered(self, items: Iterable[tuple[Key, Any, int, str]]) -> None:
-        """Data sent straight to this worker: (key, value, nbytes, type name)."""
+    def scattered(self, items: Iterable[tuple[Key, Any, int, str]], nfrees: int = 0) -> None:
+        """Data sent straight to this worker: (key, value, nbytes, type name).
+
+        It came on a connection of its own. The scheduler had begun ``nfrees`` FreeKeys for this worker before; those of
+        them that come later mean what was here before.
+        """
         self._begin("scattered")
         for key, value, nbytes, typename in items:
             ts = self.tasks.get(key)
             if ts is not None and ts.state == "memory":
+                ts.spared = nfrees
                 self.nbytes += nbytes - ts.nbytes
                 self.data[key] = value
                 ts.nbytes, ts.type = nbytes, typename
@@ -129,6 +139,7 @@ class Replicas(Core):
                 waits, ts.waits = ts.waits, None
                 for dep in waits - {key}:
                     self._stop_waiting(key, dep)
+            ts.spared = nfrees
             self._into_memory(ts, value, nbytes, typename)
 
     def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:

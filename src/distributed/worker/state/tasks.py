@@ -130,6 +130,10 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
         The scheduler asked for this copy (AcquireReplicas).
     nbytes, type, duration
         Of the result.
+    told : int
+        The ReplicasAdded, counted since the registration, that told the scheduler of this copy.
+    spared : int
+        FreeKeys up to this number do not mean it: it was scattered after they had been written.
     """
 
     key: Key
@@ -147,6 +151,8 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
     nbytes: int = 0
     type: str = ""
     duration: float = 0.0
+    told: int = 0
+    spared: int = 0
 
     def __repr__(self) -> str:
         return f"<TaskState {self.key!r} {self.state}>"
