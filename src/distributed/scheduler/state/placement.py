@@ -11,6 +11,9 @@ never left; only then are unstarted tasks stolen back from a worker that has too
 
 from __future__ import annotations
 
+import heapq
+import itertools
+
 from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.queue import TaskQueue
@@ -19,8 +22,11 @@ from distributed.scheduler.state.records import TaskSpec, TaskState, WorkerState
 #: At most this many holders of a dependency are told to the worker that needs it.
 MAX_HOLDERS = 8
 
-#: How many tasks at the top of a backlog an idle worker looks at before it gives up.
+#: How many tasks at the top of a backlog an idle worker weighs before it gives up, how many it passes that it may not
+#: run, and in how many backlogs, the fullest first.
 MAX_TRIES = 8
+MAX_SCANNED = 64
+MAX_VICTIMS = 4
 
 
 def make_runnable(s: Index, ts: TaskState) -> None:
@@ -210,20 +216,24 @@ def _pop_fitting(queue: TaskQueue, ws: WorkerState) -> TaskState | None:
 
 
 def _from_others(s: Index, ws: WorkerState) -> TaskState | None:
-    """A task out of the fullest backlog that an idle worker would start sooner, fetching included."""
-    victim = max(s.backlogged, key=lambda other: other.backlog.seconds)
-    if victim is ws:
-        return None
-    # What it is expected to need, and longer if it has been at it for longer than anything was expected to take.
-    busy = (victim.occupancy + victim.backlog.seconds) / victim.nthreads + s.now - victim.last_completion
-    for ts, _ in zip(victim.backlog, range(MAX_TRIES), strict=False):
-        spec = ts.spec
-        assert spec is not None
-        if spec.restricted and ws not in candidates(s, spec):
+    """A task out of one of the fullest backlogs that an idle worker would start sooner, fetching included."""
+    for victim in heapq.nlargest(MAX_VICTIMS, s.backlogged, key=lambda other: other.backlog.seconds):
+        if victim is ws:
             continue
-        if fetch_time(s, ts, ws) < busy:
-            victim.backlog.discard(ts)
-            return ts
+        # What it is expected to need, and longer if it has been at it for longer than anything was expected to take.
+        busy = (victim.occupancy + victim.backlog.seconds) / victim.nthreads + s.now - victim.last_completion
+        tries = MAX_TRIES
+        for ts in itertools.islice(victim.backlog, MAX_SCANNED):
+            spec = ts.spec
+            assert spec is not None
+            if spec.restricted and ws not in candidates(s, spec):
+                continue
+            if fetch_time(s, ts, ws) < busy:
+                victim.backlog.discard(ts)
+                return ts
+            tries -= 1
+            if not tries:
+                break
     return None
 
 
