@@ -86,7 +86,7 @@ def _cut(s: Index, ts: TaskState) -> None:
     s.uncount(spec)
     for dep in dependencies:
         dep.dependents.pop(ts, None)
-        lifecycle.release(s, dep)
+        s.parked.append(dep)  # let go turn by turn, however many checkpoints are made at once
     for client in s.clients:
         s.outbox.send(client, LineageCut([ts.key]))
 
