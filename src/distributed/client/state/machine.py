@@ -452,6 +452,7 @@ class ClientState:
         """Forget what only forgotten tasks needed, :data:`MAX_DROPPED` of them at most."""
         stack = self.parked
         left = MAX_DROPPED
+        data: list[Key] = []  # what was wanted as a dependency, see _tell
         unpinning = self.unpinning
         while unpinning and left:
             left -= 1
@@ -465,7 +466,11 @@ class ClientState:
                 dep = self.tasks[key]
                 dep.ndependents -= 1
                 if dep.ndependents == 0 and dep.nfutures == 0:
+                    if dep.call is None:
+                        data.append(key)
                     self._forget(dep)
+        if data:
+            self._outbox.release(data)
 
     def _doubt(self, task: ClientTask) -> None:
         """The scheduler may have forgotten this task, and with it what it only kept for its sake."""

@@ -109,8 +109,10 @@ def disagreement(world: World) -> tuple[str, ...] | None:
         cs = s.clients[client.name]
         wanted = {str(ts.key) for ts in cs.wants_what} - {str(ts.key) for ts in cs.unconfirmed}
         alive = {key for key in client.futures if client.machine.tasks[key].status in ("pending", "finished")}
-        if not alive <= wanted <= set(client.futures):
-            differ = (alive - wanted) | (wanted - set(client.futures))
+        known = client.machine.tasks  # data without a recipe is wanted as a dependency, too
+        may = set(client.futures) | {str(key) for key, task in known.items() if task.call is None}
+        if not alive <= wanted <= may:
+            differ = (alive - wanted) | (wanted - may)
             return (f"{client.name} wants other results than the scheduler believes", *differ)
     return None
 

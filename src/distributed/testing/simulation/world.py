@@ -251,6 +251,7 @@ class World:
         self.run_for(5.0)  # what was on its way arrives
         if not self.all_ended():
             self.run_until(self.all_ended, 300)
+        self.run_until(lambda: self.all_ended() and self.idle(), 300)
         invariants.check_values(self)
         self.run_until(lambda: invariants.disagreement(self) is None, 60, "agreed")
 
@@ -278,6 +279,12 @@ class World:
                 for client in self.clients.values()
                 for task in client.futures_records()
             )
+        )
+
+    def idle(self) -> bool:
+        """Whether the scheduler waits for nothing: else news of what was lost may be on its way to a client."""
+        return self.scheduler is not None and not any(
+            ts.state in PENDING_STATES for ts in self.scheduler.machine.tasks.values()
         )
 
     def run_for(self, seconds: float) -> None:
