@@ -23,6 +23,7 @@ class Draining(Introspection):
 
     def init_draining(self) -> None:
         self.draining = False
+        self._up_since = time.monotonic()
         self._done_at: float | None = None
         self._drain_patience = config.seconds("distributed.scheduler.drain-patience", 60.0) or 0.0
 
@@ -87,5 +88,5 @@ class Draining(Introspection):
             "workers": len(self.state.workers),
             "clients": len(self.state.clients),
             "tasks": len(self.state.tasks),
-            "uptime": round(time.time() - self.time_started, 3),
+            "uptime": round(time.monotonic() - self._up_since, 3),
         }
