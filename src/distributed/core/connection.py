@@ -74,7 +74,7 @@ class Connection:
         self._on_stream: OnStream | None = None
         self._unbound: list[Message] = []
         self._held: deque[Message] = deque()
-        self._resuming = False
+        self._turn_ends = 0.0
         self._batch: list[Message] = []
         self._flushing = False
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -242,23 +242,28 @@ class Connection:
     # ------------------------------------------------------------ receiving
 
     def _on_messages(self, messages: list[Message]) -> None:
-        if self._held or (len(messages) > 1 and not _LONG.isdisjoint(map(type, messages))):
+        if self._held or not _LONG.isdisjoint(map(type, messages)):
             self._held += messages
-            if not self._resuming:
-                self._work_off()
+            if not self._turn_ends:
+                self._turn_ends = monotonic() + LONG_TURN  # the loop's own time may stand still within a turn
+                self._loop.call_soon(self._next_turn)
+            self._work_off()
         else:
             self._handle(messages)
 
     def _work_off(self) -> None:
-        """Handle what takes long message by message, and let others have the loop in between."""
-        self._resuming = False
-        until = monotonic() + LONG_TURN  # the loop's own time may stand still within a turn
-        while self._held:
+        """Handle what takes long message by message until this turn has lasted long enough."""
+        while self._held and monotonic() <= self._turn_ends:
             self._handle([self._held.popleft()])
-            if self._held and monotonic() > until:
-                self._resuming = True
-                self._loop.call_soon(self._work_off)
-                return
+
+    def _next_turn(self) -> None:
+        """Others had the loop: go on."""
+        self._turn_ends = 0.0
+        if self._held:
+            self._turn_ends = monotonic() + LONG_TURN
+            self._loop.call_soon(self._next_turn)
+            self._handle([self._held.popleft()])
+            self._work_off()
 
     def _handle(self, messages: list[Message]) -> None:
         if _CALLS.isdisjoint(map(type, messages)):
