@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from distributed.testing.simulation import SimulationError, World, invariants, p
 from distributed.testing.simulation.__main__ import main
 from distributed.testing.simulation.campaign import play_all
 from distributed.testing.simulation.shrinking import attempt, shrink
-from distributed.testing.simulation.world import ACCIDENTS, MIN_FAULTS, MIN_TASKS, Size
+from distributed.testing.simulation.world import ACCIDENTS, MIN_FAULTS, MIN_TASKS, NAMES, Size
 
 #: About five seconds of a quiet machine.
 SEEDS = range(60)
@@ -145,3 +146,20 @@ def test_several_processes_tell_the_same() -> None:
     one, two = (play_all(range(20), size=Size(20, 1, 3), processes=n) for n in (1, 2))
     assert one.nmessages == two.nmessages
     assert one.coverage.reached == two.coverage.reached
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_that_never_reach_each_other_compute_nothing_twice(seed: int) -> None:
+    """What they need of each other goes through the scheduler: the detour, not the lineage."""
+    world = World(seed, ())
+    world.partitions = {frozenset(pair) for pair in itertools.combinations(NAMES, 2)}
+    seen: list[str] = []
+    world.network.note = lambda who, what: seen.append(str(what))  # type: ignore[method-assign]
+    world.play()
+    assert any(" asks " in f" {what}" for what in seen)
+    tasks = world.graph.tasks
+    alone = {
+        key: n for key, n in world.graph.attempts.items() if not tasks[key].flaky and not tasks[key].raises
+    }
+    assert alone
+    assert sum(alone.values()) <= 1.3 * len(alone)  # users cancel, retry and submit again meanwhile
