@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -315,6 +316,8 @@ async def _live(server: Any, announce: Callable[[str, str], None] | None) -> Non
 def _announce(worker_address: str, scheduler_address: str) -> None:
     say(f"Start worker at:            {options.without_scheme(worker_address)}")
     say(f"Registered with center at:  {options.without_scheme(scheduler_address)}")
+    # dask-jobqueue and others that start this command wait for these words there.
+    print(f"Registered to: {scheduler_address}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
