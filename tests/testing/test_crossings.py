@@ -118,3 +118,12 @@ def test_strays_on_a_worker_that_is_back_already_are_dropped_at_once() -> None:
     scheduler = two_workers()
     scheduler.note_strays("b", ["y"], 0.0)
     assert frees(sent(scheduler, "b")) == ["y"]
+
+
+def test_a_result_that_two_tasks_miss_is_lost_once() -> None:
+    """One message names it twice: for each task that could not run without it."""
+    scheduler = two_workers()
+    ts = scheduler.tasks["x"]
+    scheduler.handle_worker("b", ReplicasMissing([("x", ["a"]), ("x", ["a"])] * 5), 0.0)
+    assert ts.state == "erred"  # it was scattered, and its only holder does not have it
+    sent(scheduler, "c")

@@ -162,4 +162,4 @@ def test_workers_that_never_reach_each_other_compute_nothing_twice(seed: int) ->
         key: n for key, n in world.graph.attempts.items() if not tasks[key].flaky and not tasks[key].raises
     }
     assert alone
-    assert sum(alone.values()) <= 1.3 * len(alone)  # users cancel, retry and submit again meanwhile
+    assert sum(alone.values()) <= 1.1 * len(alone)  # users cancel, retry and submit again meanwhile

@@ -129,7 +129,7 @@ def remove_replica(ts: TaskState, ws: WorkerState) -> None:
 
 def lost(s: Index, tasks: Iterable[TaskState]) -> None:
     """The last copies of these results are gone: compute again what is still needed, in one sweep."""
-    gone = [ts for ts in tasks if ts.state == "memory" and not ts.who_has]
+    gone = [ts for ts in dict.fromkeys(tasks) if ts.state == "memory" and not ts.who_has]
     for ts in gone:
         s.set_state(ts, "released")
         for client in ts.who_wants:
