@@ -115,9 +115,20 @@ SUITE = (
         JOBQUEUE,
         tests=("dask_jobqueue.tests", "-k=not slurm_runner and not test_slurm_runner"),
         plugins=("network_fixtures", "jobqueue_fixtures"),
+        known={
+            "test_dashboard_link": "there is no dashboard yet",
+            "test_forward_ip": "expects 0.0.0.0 for a scheduler on all interfaces; ours gives its outer address",
+            "test_security": "encryption is not in this release; one of the files is not in the wheel",
+            "test_slurm": "asks the queueing system when it is imported",
+        },
         timeout=900,
         group="jobqueue",
     ),
-    Entry("prefect-dask", ("prefect-dask", "fastapi<0.116"), program="prefect_flow.py", timeout=400),
+    Entry(
+        "prefect-dask",
+        ("prefect-dask", "dask[array]", "fastapi<0.116"),
+        program="prefect_flow.py",
+        timeout=400,
+    ),
     Entry("streamz", ("streamz", "pandas", *PYTEST), program="streamz_pipeline.py"),
 )

@@ -1,5 +1,6 @@
 """A plugin for pytest: the fixtures of dask-jobqueue's own ``conftest.py``, for a machine without a queueing system."""
 
+import dask
 import dask_jobqueue
 import pytest
 from dask_jobqueue.local import LocalCluster
@@ -18,8 +19,9 @@ CLASSES = [
 
 @pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
 def Cluster(request):
-    """Each of the classes, one after the other."""
-    return request.param
+    """Each of the classes, one after the other; HTCondor must be told how much disk to use."""
+    with dask.config.set({"jobqueue.htcondor.disk": "1GB"}):
+        yield request.param
 
 
 @pytest.fixture

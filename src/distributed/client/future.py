@@ -44,7 +44,8 @@ class Future(TaskRef):
     3
     """
 
-    __slots__ = ("__weakref__", "_client", "_task")
+    #: ``__dict__``: programs hang attributes of their own on futures, as prefect does; it is made when one does.
+    __slots__ = ("__dict__", "__weakref__", "_client", "_task")
 
     _client: Client | None
     _task: ClientTask
