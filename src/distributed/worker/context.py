@@ -11,14 +11,14 @@ from distributed.worker.executor import Slot, current_run
 if TYPE_CHECKING:
     from distributed.worker.server import Worker
 
-#: Workers of this process that run.
-workers: weakref.WeakSet[Any] = weakref.WeakSet()
+#: Workers of this process that run, by id, in the order of their start.
+workers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
 def get_worker() -> Worker:
     """The worker that runs the current task.
 
-    Outside of tasks: a worker of this process.
+    Outside of tasks: the worker of this process that was started last.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def get_worker() -> Worker:
     if slot is not None:
         worker: Worker = slot.executor.worker
         return worker
-    for candidate in workers:
+    for candidate in reversed(list(workers.values())):
         return candidate  # type: ignore[no-any-return]
     raise ValueError("No worker found: get_worker() works inside tasks and in processes that run a worker")
 

@@ -273,7 +273,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.executor = Executor(self.nthreads, self.data, self.wake, loop=loop, worker=self)
         self.executor.execution_state.update(scheduler=self.scheduler_address, ioloop=loop)
         self.executors["default"] = self.executor
-        context.workers.add(self)
+        context.workers[self.id] = self
         self.preloads = process_preloads(self, *self._preload)
         await self.preloads.start()
         for name, extension in self._extensions.items():
@@ -366,7 +366,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self._leaving = asyncio.ensure_future(self.close_gracefully(reason="its lifetime is over"))
 
     async def on_close(self, reason: str) -> None:
-        context.workers.discard(self)
+        context.workers.pop(self.id, None)
         for timer in (self._beat_handle, self._lifetime_handle, self._wake_handle):
             if timer is not None:
                 timer.cancel()
