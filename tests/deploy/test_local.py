@@ -16,6 +16,7 @@ import pytest
 
 from distributed import Client, LocalCluster, Security
 from distributed.core import Status
+from distributed.exceptions import WorkerStartTimeoutError
 from distributed.security import ClusterKey
 from distributed.system import memory_limit
 
@@ -95,6 +96,9 @@ def test_asynchronous(processes: bool) -> None:
             async with Client(cluster, asynchronous=True) as client:
                 assert await client.submit(inc, 1) == 2
             await cluster.wait_for_workers(1)
+            with pytest.raises(WorkerStartTimeoutError) as told:
+                await cluster.wait_for_workers(2, timeout=0.05)
+            assert (told.value.available_workers, told.value.expected_workers) == (1, 2)
         assert cluster.status is Status.closed
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if left:

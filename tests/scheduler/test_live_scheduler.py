@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -109,6 +110,16 @@ async def test_last_copies_are_kept(c, s, a, b):
     await async_poll_for(lambda: x.key not in a.data)
     assert await s.gather_on_worker(a.address, {x.key: [b.address]}) == set()
     assert x.key in a.data
+
+
+@gen_cluster(client=True, nthreads=[("", 1)] * 3)
+async def test_a_copy_that_nobody_delivers_is_not_waited_for(c, s, a, b, other):
+    x = await c.scatter(1, workers=[a.address])
+    failed = s.gather_on_worker(b.address, {x.key: [other.address]})
+    assert await asyncio.wait_for(failed, 20) == {x.key}
+    assert not s.state.ordered
+    assert await s.gather_on_worker(b.address, {x.key: [a.address]}) == set()
+    assert b.data[x.key] == 1
 
 
 @gen_cluster(client=True, nthreads=[("", 1)] * 2)

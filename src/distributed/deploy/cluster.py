@@ -198,17 +198,11 @@ class Cluster(SyncMethodMixin):
     async def _wait_for_workers(self, n_workers: int, timeout: float | None) -> None:
         if not isinstance(n_workers, int) or n_workers < 1:
             raise ValueError(f"n_workers must be a positive number, not {n_workers!r}")
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        while True:
-            await self._look_at_workers()
-            there = len(self.observed)
-            if there >= n_workers:
-                return
-            if deadline is not None and loop.time() >= deadline:
-                assert timeout is not None
-                raise WorkerStartTimeoutError(there, n_workers, timeout)
-            await asyncio.sleep(0.02)
+        there = await self.scheduler_comm.wait_for_workers(n_workers=n_workers, timeout=timeout)
+        await self._look_at_workers()
+        if there < n_workers:
+            assert timeout is not None
+            raise WorkerStartTimeoutError(there, n_workers, timeout)
 
     @property
     def scheduler_info(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distributed.core import Connection, Server
+from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import ClientEvent, Message
 from distributed.scheduler.state import SchedulerState, WorkerState
@@ -43,7 +44,8 @@ class SchedulerBase(Server):
         self.time_started = time.time()
         self._streams: dict[str, Connection] = {}
         self._flush_scheduled = False
-        self._workers_changed = asyncio.Event()
+        self._workers_changed = Pulse()
+        self._copies_settled = Pulse()
         self._retired: dict[str, asyncio.Event] = {}
         self._announced: dict[str, None] = {}
         self._announced_version = -1
@@ -75,6 +77,9 @@ class SchedulerBase(Server):
                 logger.debug("%s is gone; its on_close comes next", peer)
         if state.notices or type(state.log) is not deque:
             self.tell_extensions()
+        if state.orders_settled:
+            state.orders_settled = False
+            self._copies_settled.give()
         if state.parked:
             self.schedule_flush()
         if self.validate:
@@ -112,15 +117,11 @@ class SchedulerBase(Server):
             stream.send(message)
 
     def note_workers_changed(self) -> None:
-        self._workers_changed.set()
-        self._workers_changed = asyncio.Event()
+        self._workers_changed.give()
 
-    async def wait_for_workers_changed(self, timeout: float) -> None:
-        """Until a worker comes or goes, or ``timeout`` seconds have passed."""
-        try:
-            await asyncio.wait_for(self._workers_changed.wait(), timeout)
-        except TimeoutError:
-            return
+    async def wait_for_workers_changed(self, timeout: float | None) -> None:
+        """Until a worker comes or goes, or ``timeout`` seconds have passed (None: no limit)."""
+        await self._workers_changed.wait(timeout)
 
     async def wait_until_retired(self, address: str) -> None:
         """Until a worker that is being retired has nothing left that only it has, or is gone."""

@@ -29,7 +29,18 @@ class Control(Queries):
             "cancel": self.cancel,
             "retry": self.retry,
             "restart": self.restart,
+            "wait_for_workers": self.wait_for_workers,
         }
+
+    async def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> int:
+        """Wait until there are ``n_workers`` workers, ``timeout`` seconds at most; how many there are then."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (there := len(self.state.workers)) < n_workers:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            await self.wait_for_workers_changed(left)
+        return there
 
     async def broadcast(
         self,

@@ -5,7 +5,6 @@ A change is ordered and then waited for: the records follow what workers report,
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import config
 from distributed.protocol.messages import (
-    AcquireReplicas,
     ClientHeartbeat,
     Key,
     LongRunning,
@@ -26,15 +24,15 @@ from distributed.protocol.messages import (
     WorkerStatusChanged,
 )
 from distributed.scheduler.base import SchedulerBase
-from distributed.scheduler.state import client_events, lifecycle, placement
+from distributed.scheduler.state import client_events, copies, lifecycle, placement
 
 if TYPE_CHECKING:
     from distributed.scheduler.state import TaskState, WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
 
-#: Seconds between two looks at whether ordered copies have arrived, and how long they may take.
-_PERIOD, _TIMEOUT = 0.01, 60.0
+#: How long ordered copies may take, in seconds.
+_TIMEOUT = 60.0
 
 
 class Replicas(SchedulerBase):
@@ -113,6 +111,8 @@ class Replicas(SchedulerBase):
         while orders := self._missing_copies(keys, chosen, wanted, branching_factor):
             self._order(orders)
             await self._arrived(orders, deadline)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"replicate: copies are lost as fast as they are made, in {_TIMEOUT:g} s")
         return {"status": "OK"}
 
     def _missing_copies(
@@ -195,32 +195,31 @@ class Replicas(SchedulerBase):
     def _order(self, orders: Mapping[WorkerState, list[TaskState]]) -> None:
         for ws, tasks in orders.items():
             holders = [(ts.key, ts.nbytes, [holder.address for holder in ts.who_has]) for ts in tasks]
-            self.send_to_peer(ws.address, AcquireReplicas(holders))
+            copies.order(self.state, ws, holders)
+        self.schedule_flush()
 
     async def _arrived(
         self, orders: Mapping[WorkerState, list[TaskState]], deadline: float, *, give_up: bool = False
     ) -> None:
-        """Wait until all that was ordered is there, or cannot come any more."""
+        """Wait until every order is answered."""
         pending = [(ts, ws) for ws, tasks in orders.items() for ts in tasks]
-        while pending := [(ts, ws) for ts, ws in pending if self._is_coming(ts, ws)]:
-            if time.monotonic() > deadline:
+        while pending := [(ts, ws) for ts, ws in pending if copies.is_open(self.state, ws, ts.key)]:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 if give_up:
                     return
                 ts, ws = pending[0]
                 raise TimeoutError(
                     f"{len(pending)} copies did not arrive, such as {ts.key!r} on {ws.address}"
                 )
-            await asyncio.sleep(_PERIOD)
-
-    def _is_coming(self, ts: TaskState, ws: WorkerState) -> bool:
-        return ts.state == "memory" and ws not in ts.who_has and self.state.workers.get(ws.address) is ws
+            await self._copies_settled.wait(left)
 
     async def gather_on_worker(self, worker_address: str, who_has: Mapping[Key, list[str]]) -> set[Key]:
         """Have a worker fetch results from these holders; the keys that it could not get."""
         ws = self.state.workers[worker_address]
         tasks = [self.state.tasks[key] for key in who_has if key in self.state.tasks]
-        message = AcquireReplicas([(ts.key, ts.nbytes, list(who_has[ts.key])) for ts in tasks])
-        self.send_to_peer(worker_address, message)
+        copies.order(self.state, ws, [(ts.key, ts.nbytes, list(who_has[ts.key])) for ts in tasks])
+        self.schedule_flush()
         await self._arrived({ws: tasks}, time.monotonic() + _TIMEOUT, give_up=True)
         return {key for key in who_has if key not in {ts.key for ts in ws.has_what}}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed.comm.core import connect_timeout
 from distributed.core import Connection, Server
+from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import Key, Message
 from distributed.protocol.payload import nbytes
@@ -39,6 +40,10 @@ class WorkerBase(Server):
     validate: bool = False
     _wake_handle: asyncio.TimerHandle | None = None
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.turned = Pulse()
+
     def turn(self) -> None:
         """Carry out what the machine wants, and send what it says. Call after every event."""
         now = time.monotonic()
@@ -53,6 +58,7 @@ class WorkerBase(Server):
                     self.stream.send_all(messages)
         if type(state.history) is not deque:
             self.tell_transitions()
+        self.turned.give()
         if self.validate:
             state.validate()
         wake_at = state.wake_at()

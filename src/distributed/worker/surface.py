@@ -120,8 +120,8 @@ class WorkerSurface(Operations):
         wanted = {key: list(holders) for key, holders in who_has.items() if key not in self.data}
         holders = [(key, 0, addresses) for key, addresses in wanted.items()]
         self.on_messages([AcquireReplicas(holders)])
-        while any(self._is_fetching(key) for key in wanted):  # noqa: ASYNC110  the machine tells nobody
-            await asyncio.sleep(0.005)
+        while any(self._is_fetching(key) for key in wanted):
+            await self.turned.wait()
         missing = [key for key in wanted if key not in self.data]
         return {"status": "partial-fail", "keys": missing} if missing else {"status": "OK"}
 

@@ -111,6 +111,9 @@ class Index:
         self.young: deque[TaskState] = deque(maxlen=100)
         self.checkpointing: dict[TaskState, float] = {}
         self.checkpoints: dict[TaskState, None] = {}
+        # Copies that an operation waits for, by the worker that is to get them; see :mod:`copies`.
+        self.ordered: dict[WorkerState, dict[Key, None]] = {}
+        self.orders_settled = False
         self.outbox = Outbox()
         self.retired: list[str] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).

@@ -19,7 +19,7 @@ from distributed.protocol.messages import (
     WorkerHeartbeat,
     WorkerStatusChanged,
 )
-from distributed.scheduler.state import client_events, errors, lifecycle, placement, retirement
+from distributed.scheduler.state import client_events, copies, errors, lifecycle, placement, retirement
 from distributed.scheduler.state.index import Index, Unclaimed
 from distributed.scheduler.state.records import TaskState, WorkerState
 
@@ -89,6 +89,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
         found.running.pop(ws, None)
         if not found.held and not found.running:
             del s.unclaimed[key]
+    copies.forget_worker(s, ws)
     placement.requeue_backlog(s, ws)
     processing = list(ws.processing)
     surely_running = not expected and len(processing) - len(ws.long_running) <= ws.nthreads
@@ -227,11 +228,13 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
             lifecycle.add_replica(ts, ws)
         elif ts is None or ts.processing_on is not ws:  # else the worker will say that it has finished
             s.outbox.free(ws.address, key)
+    copies.settle(s, ws, msg.keys)
     retirement.check_all(s)
 
 
 def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
     not_delivered(s, msg.missing, ws)
+    copies.settle(s, ws, [key for key, _ in msg.missing])
     retirement.check_all(s)
 
 
