@@ -14,7 +14,7 @@ from fault_tasks import inc, notes, submit_more, total, wait_for
 from system_bench import Command, wait_until
 
 from distributed import Client
-from distributed.core.health import HealthServer
+from distributed.core.http import HTTPServer, health_route
 
 
 def get(address: str, path: str = "/health", method: str = "GET") -> tuple[int, dict[str, Any]]:
@@ -104,5 +104,5 @@ def test_without_the_option_nothing_listens(bench: FaultBench) -> None:
     "request_head", [b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xfe \x00\r\n\r\n", b"GET /health\r\n\r\n"]
 )
 def test_whatever_is_asked_is_answered(request_head: bytes) -> None:
-    answer = HealthServer(lambda: {"status": "ok"}).respond(request_head)
+    answer = HTTPServer({"/health": health_route(lambda: {"status": "ok"})}).respond(request_head)
     assert answer.startswith(b"HTTP/1.1 ")

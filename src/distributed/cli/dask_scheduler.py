@@ -13,7 +13,7 @@ from distributed import config
 from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
-from distributed.core.health import HealthServer
+from distributed.core.http import HTTPServer, health_route
 from distributed.exceptions import AddressInUseError
 from distributed.preloading import process_preloads
 from distributed.scheduler_file import remove_scheduler_file
@@ -130,7 +130,7 @@ async def _serve(
         raise
     if hasattr(signal, "SIGUSR1"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, scheduler.drain)
-    health = HealthServer(scheduler.health)
+    health = HTTPServer({"/health": health_route(scheduler.health)})
     preloads = process_preloads(scheduler, arguments.get("preload"), arguments.get("preload_argv"))
     try:
         if health_address:

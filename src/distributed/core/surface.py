@@ -7,10 +7,11 @@ import logging
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed.comm.core import Comm, Listener
+from distributed.core.http import HTTPServer, Route, health_route, metrics_route, under
 from distributed.core.status import Status
 from distributed.protocol.messages import Message
 from distributed.utils import import_file
@@ -34,6 +35,8 @@ class Surface:
         stopped when the server closes.
     services : dict
         By name, parts that live and end with the server; ``service_specs`` says how :meth:`start_services` makes them.
+    http_server : HTTPServer or None
+        From :meth:`start_http_server` on.
     digests_total, digests_max : dict
         By name, the sum and the largest of the values given to :meth:`digest_metric`.
     """
@@ -46,6 +49,7 @@ class Surface:
     periodic_callbacks: dict[str, Any]
     services: Any = None  # a dict from init_surface on
     service_specs: dict[Any, Any]
+    http_server: HTTPServer | None = None
     stream_handlers: dict[str, Callable[..., Any]]
     local_directory: str | None = None
     digests_total: defaultdict[Any, float]
@@ -77,6 +81,12 @@ class Surface:
         raise NotImplementedError
 
     def _serve(self, comm: Comm) -> Connection | None:
+        raise NotImplementedError
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
         raise NotImplementedError
 
     async def start_unsafe(self) -> Self:
@@ -206,6 +216,76 @@ class Surface:
             if hasattr(service, "listen"):
                 service.listen((default_listen_ip or self.default_ip, port or 0))
             self.services[name] = service
+
+    def start_http_server(
+        self,
+        routes: Mapping[str, Route] | Iterable[tuple[str, Route]] = (),
+        dashboard_address: str | tuple[str, int] | int | None = None,
+        default_port: int = 0,
+        ssl_options: Any = None,
+        prefix: str | None = "/",
+    ) -> None:
+        """Answer ``GET`` over HTTP from now on, to everybody who reaches the address: nothing is asked for.
+
+        Parameters
+        ----------
+        routes : mapping, or iterable of pairs, of str to callable
+            Each function is called without arguments on this server's loop, and gives text, what can be written as
+            JSON, or a :class:`distributed.core.http.Answer`. They come on top of ``/health``, ``/info.json`` (what
+            :meth:`identity` says) and ``/metrics``, and before these.
+        dashboard_address : str, tuple or int, optional
+            ``"HOST:PORT"``, ``":PORT"``, ``(host, port)`` or a port; without a host :attr:`default_ip`, or loopback.
+        default_port : int
+            Where the address says none; 0: any that is free.
+        ssl_options : ssl.SSLContext, optional
+            Encrypt with it.
+        prefix : str
+            Put before all paths.
+
+        Raises
+        ------
+        OSError
+            When the port is taken.
+        RuntimeError
+            When there is one already, or no event loop runs here.
+        TypeError
+            When a route is no function.
+        """
+        asyncio.get_running_loop()
+        if self.http_server is not None:
+            raise RuntimeError(f"this {type(self).__name__} answers at {self.http_server.address} already")
+        mine: dict[str, Route] = {
+            "/health": health_route(self.health),
+            "/info.json": self.identity,
+            "/metrics": metrics_route(self.metrics_of_now),
+        }
+        mine |= dict(routes)
+        for path, route in mine.items():
+            if not callable(route) or isinstance(route, type):
+                raise TypeError(f"the route {path!r} must be a function without parameters, not {route!r}")
+        server = HTTPServer({under(prefix, path): route for path, route in mine.items()})
+        server.bind(self._http_address(dashboard_address, default_port), default_port)
+        self.http_server = self.services["http"] = server
+        self.spawn(server.serve(ssl_options), name="http server")
+
+    def _http_address(self, given: str | tuple[str, int] | int | None, port: int) -> str | tuple[str, int]:
+        if isinstance(given, tuple):
+            return given[0], given[1] or port
+        if given is None or isinstance(given, int):
+            return self.default_ip, given or port
+        return f"{self.default_ip}{given}" if given.startswith(":") else given
+
+    def health(self) -> dict[str, Any]:
+        """What ``/health`` says: ``status`` is "ok", or a word for why not."""
+        return {"status": "ok" if self.status is Status.running else self.status.name}
+
+    def metrics_of_now(self) -> dict[str, float]:
+        """What ``/metrics`` says: connections, and sums of :meth:`digest_metric` under names of letters."""
+        sums = {str(name).replace("-", "_"): total for name, total in self.digests_total.items()}
+        return {
+            **self.get_connection_counters(),
+            **{name: total for name, total in sums.items() if name.isidentifier()},
+        }
 
     def stop_services(self) -> None:
         """Call ``stop()`` of every service that has one."""

@@ -231,6 +231,18 @@ class Introspection(SchedulerBase):
                 counts.setdefault(ts.prefix.name, Counter())[ts.state] += 1
         return {name: dict(states) for name, states in counts.items()}
 
+    def metrics_of_now(self) -> dict[str, float]:
+        """Of every server, and how many workers, threads, clients and tasks there are. Goes through all tasks."""
+        states = Counter(ts.state for ts in self.state.tasks.values())
+        return {
+            **super().metrics_of_now(),
+            "workers": len(self.state.workers),
+            "threads": sum(ws.nthreads for ws in self.state.workers.values()),
+            "clients": len(self.state.clients),
+            "tasks": len(self.state.tasks),
+            **{f"tasks_{state.replace('-', '_')}": count for state, count in states.items()},
+        }
+
     @property
     def transition_log(self) -> list[tuple[Key, str, str, str, float]]:
         """The last transitions of tasks: (key, start, finish, stimulus_id, time), oldest first."""

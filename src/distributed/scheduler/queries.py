@@ -42,7 +42,7 @@ class Queries(SchedulerBase):
             "type": type(self).__name__,
             "id": self.id,
             "address": self.address,
-            "services": self.services,
+            "services": self.service_ports,
             "started": self.time_started,
             "n_workers": len(workers),
             "total_threads": sum(ws.nthreads for ws in workers),

@@ -423,7 +423,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             pid=os.getpid(),
             nanny=self.nanny,
             local_directory=self.local_directory,
-            services={},
+            services=self.service_ports,
             versions=get_versions(),
             status=self.state.status,
             holding=self.state.holding(),
