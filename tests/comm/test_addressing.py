@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -15,6 +16,7 @@ from distributed.comm.addressing import (
     get_address_host,
     get_address_host_port,
     get_local_address_for,
+    get_tcp_server_address,
     normalize_address,
     own_ip,
     parse_address,
@@ -106,3 +108,24 @@ def test_a_machine_without_a_network_is_loopback(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(addressing.socket, "getaddrinfo", fail)
     assert own_ip.__wrapped__() == "127.0.0.1"
     assert own_ip.__wrapped__(True) == "::1"
+
+
+def test_where_a_server_of_others_listens() -> None:
+    tornado_server = pytest.importorskip("tornado.tcpserver").TCPServer
+
+    async def main() -> None:
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+            host, port = get_tcp_server_address(server)
+            assert host == "127.0.0.1"
+            with socket.create_connection((host, port), timeout=10):
+                pass
+        server = tornado_server()
+        with pytest.raises(RuntimeError, match="does not listen"):
+            get_tcp_server_address(server)
+        server.listen(0, "127.0.0.1")
+        _, port = get_tcp_server_address(server)
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            pass
+        server.stop()
+
+    asyncio.run(main())

@@ -297,3 +297,56 @@ def test_between_two_loops_in_two_threads(run: Run, transport: Transport) -> Non
         await asyncio.to_thread(thread.join, 10)
 
     run(main())
+
+
+def test_read_waits_for_what_comes_next(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        far: asyncio.Future[Comm] = asyncio.get_running_loop().create_future()
+        listener = await transport.listen(far.set_result)
+        near = await transport.connect(listener.contact_address)
+        async with asyncio.timeout(20):
+            other = await far
+            near.write([WantKeys(["a"]), WantKeys(["b"])])
+            assert await other.read() == [WantKeys(["a"]), WantKeys(["b"])]
+            first, second = asyncio.create_task(other.read()), asyncio.create_task(other.read())
+            given_up = asyncio.create_task(near.read())
+            await asyncio.sleep(0)
+            given_up.cancel()
+            near.write([WantKeys(["c"])])
+            assert await first == [WantKeys(["c"])]
+            near.write([WantKeys(["d"])])
+            assert await second == [WantKeys(["d"])]
+            other.write([WantKeys(["e"])])
+            assert await near.read() == [WantKeys(["e"])]
+            near.write([WantKeys(["last"])])
+            await near.close()
+            assert await other.read() == [WantKeys(["last"])]
+            for comm in (other, near, other):
+                with pytest.raises(CommClosedError):
+                    await comm.read()
+        listener.stop()
+
+    run(main())
+
+
+def test_read_or_start_not_both(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        async with transport.pair() as (near, _):
+            with pytest.raises(RuntimeError, match="start"):
+                await near.comm.read()
+
+    run(main())
+
+
+def test_what_two_sides_have_in_common(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        async with transport.pair() as (near, far):
+            said = near.comm.handshake_info()
+            found = near.comm.handshake_configuration(said, far.comm.handshake_info())
+            assert found == {"protocol": said["protocol"], "same_kernel": True}
+            elsewhere = {**said, "boot_id": "another"}
+            assert not near.comm.handshake_configuration(said, elsewhere)["same_kernel"]
+            with pytest.raises(ValueError, match="version 99"):
+                near.comm.handshake_configuration(said, {**said, "protocol": 99})
+
+    run(main())

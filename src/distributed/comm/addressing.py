@@ -157,6 +157,22 @@ def own_ip(ipv6: bool = False) -> str:
         return "::1" if ipv6 else "127.0.0.1"
 
 
+def get_tcp_server_address(tcp_server: Any) -> tuple[Any, ...]:
+    """Where a server listens, as its socket says it: a started ``asyncio.Server``, or a ``TCPServer`` of tornado.
+
+    Raises
+    ------
+    RuntimeError
+        When it does not listen.
+    """
+    own = getattr(tcp_server, "sockets", None)  # of asyncio
+    listening = own if own is not None else getattr(tcp_server, "_sockets", {}).values()
+    for each in listening:
+        name: tuple[Any, ...] = each.getsockname()
+        return name
+    raise RuntimeError(f"{tcp_server!r} does not listen")
+
+
 def is_wildcard(host: str) -> bool:
     """Whether a host to listen on means every interface."""
     return host in _WILDCARDS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from distributed.comm.handshake import Hello
+from distributed.comm.inbox import Inbox
 from distributed.exceptions import CommClosedError, FatalCommClosedError
 from distributed.protocol.messages import Message
 from distributed.security import Security
@@ -60,6 +61,8 @@ class Comm(abc.ABC):
     local_address: str
     peer_address: str
     peer: Hello
+    _on_messages: OnMessages | None = None
+    _inbox: Inbox | None = None
 
     @abc.abstractmethod
     def start(self, on_messages: OnMessages, on_close: OnClose) -> None:
@@ -73,6 +76,26 @@ class Comm(abc.ABC):
             Called once when the connection is closed, by whichever side, with the reason: None after
             :meth:`close`.
         """
+
+    async def read(self, deserializers: Any = None) -> list[Message]:
+        """The messages of the next read, for programs that would rather wait than be called: instead of :meth:`start`.
+
+        From the first call on, all that comes is kept until it is read. ``deserializers`` is accepted, without a
+        meaning.
+
+        Raises
+        ------
+        CommClosedError
+            When everything was read and the connection is closed.
+        RuntimeError
+            When :meth:`start` was called: then its functions get the messages.
+        """
+        if self._inbox is None:
+            if self._on_messages is not None:
+                raise RuntimeError(f"{self!r} hands its messages to the function that start() was given")
+            self._inbox = Inbox()
+            self.start(self._inbox.put, self._inbox.end)
+        return await self._inbox.take()
 
     @abc.abstractmethod
     def write(self, messages: Sequence[Message]) -> None:
@@ -132,6 +155,28 @@ class Comm(abc.ABC):
     def handshake_info(self) -> dict[str, Any]:
         """What the other side said of itself in the handshake."""
         return {name: getattr(self.peer, name) for name in self.peer.__struct_fields__}
+
+    @staticmethod
+    def handshake_configuration(local: Mapping[str, Any], remote: Mapping[str, Any]) -> dict[str, Any]:
+        """What follows for a connection from what its two sides say of themselves, as :meth:`handshake_info` has it.
+
+        Returns
+        -------
+        dict
+            ``protocol``: the version that they speak; ``same_kernel``: whether both are on one running system, so that
+            they could share memory.
+
+        Raises
+        ------
+        ValueError
+            When they do not speak the same version.
+        """
+        if local["protocol"] != remote["protocol"]:
+            raise ValueError(
+                f"one side speaks version {local['protocol']} of the protocol ({local['package']}), "
+                f"the other version {remote['protocol']} ({remote['package']})"
+            )
+        return {"protocol": local["protocol"], "same_kernel": local["boot_id"] == remote["boot_id"]}
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
