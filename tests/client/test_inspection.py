@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 
@@ -126,6 +127,51 @@ async def test_future_states(c, s, a, b):
     await async_poll_for(lambda: x.status == "cancelled")
     del y
     await async_poll_for(lambda: FutureState("y").status == "cancelled")
+
+
+@gen_cluster(client=True)
+async def test_future_states_can_be_told_what_a_scheduler_would_say(c, s, a, b):
+    x = c.submit(inc, 1, key="x")
+    assert await x == 2
+    state = c.futures["x"]
+    state.lose()
+    assert (x.status, state.status) == ("lost", "lost")
+    with pytest.raises(concurrent.futures.CancelledError, match="given up"):
+        await x
+    y = c.submit(inc, 2, key="y", workers=["nobody"])
+    waiting = asyncio.create_task(c.futures["y"].wait(timeout=10))
+    c.futures["y"].set_error(ZeroDivisionError("told"))
+    await waiting
+    assert y.status == "error"
+    with pytest.raises(ZeroDivisionError, match="told"):
+        await y
+    c.futures["y"].reset()
+    assert (y.status, c.futures["y"].exception) == ("pending", None)
+    c.futures["y"].finish(int)
+    assert (y.status, y.type) == ("finished", "int")
+    await c.cancel([y])
+    state = c.futures["y"]
+    state.finish()
+    assert state.status == "cancelled"
+    assert s.tasks["x"].state == "memory"  # nobody else was told
+
+
+@gen_cluster(client=True)
+async def test_a_result_that_was_told_of_is_fetched(c, s, a, b):
+    x = c.submit(inc, 1, key="x")
+    await x
+    c.futures["x"].reset()
+    assert x.status == "pending"
+    c.futures["x"].finish("int")
+    assert await x == 2
+
+
+def test_future_states_told_from_another_thread():
+    with cluster() as (s, _), Client(s["address"]) as c:
+        x = c.submit(inc, 1, workers=["nobody"])
+        c.futures[x.key].set_error(ValueError("from this thread"))
+        with pytest.raises(ValueError, match="from this thread"):
+            x.result(timeout=10)
 
 
 @gen_cluster(client=True)

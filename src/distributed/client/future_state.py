@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
+from types import TracebackType
 from typing import Any
 
 from distributed.client.errors import remote_exception, remote_traceback
 from distributed.client.future import Future
+from distributed.protocol.errors import pack_error
+from distributed.protocol.messages import Message, TaskError, TasksErredForClient, TasksInMemory, TasksLost
 
 
 class FutureState:
     """A look at one key of a client. All is as it is at that moment; nothing here keeps the task alive.
+
+    :meth:`finish`, :meth:`lose`, :meth:`reset` and :meth:`set_error` say to the client what its scheduler might say,
+    for programs that stand between both. They change what this client believes, wake up who waits for it, and tell
+    nobody else; what the scheduler says next of the key holds again. A key that is cancelled stays so.
 
     Parameters
     ----------
@@ -72,6 +80,34 @@ class FutureState:
     def retry(self) -> Any:
         """Run the task again if it has erred, as ``client.retry``."""
         return self._client.retry([self._future()])
+
+    # ------------------------------------------------------------ as the scheduler would say it
+
+    def finish(self, type: Any = None) -> None:
+        """The result is there; where it lies is asked for when it is needed. ``type``: its class, or the name of it."""
+        name = type.__qualname__ if isinstance(type, builtins.type) else str(type or "")
+        self._hear(TasksInMemory([self.key], [None], [name], [""]))
+
+    def reset(self) -> None:
+        """The result is not there any more, and will be computed again: pending."""
+        self._hear(TasksLost([self.key]))
+
+    def lose(self) -> None:
+        """The result is not there any more, and nobody will compute it again: lost."""
+        self.reset()
+        session = self._client._session
+        session.post(session.state.abandon, "given up by FutureState.lose", [self.key])
+        session.settle()
+
+    def set_error(self, exception: BaseException, traceback: TracebackType | None = None) -> None:
+        """The task has raised this."""
+        packed = pack_error(exception, traceback)
+        self._hear(TasksErredForClient([self.key], [TaskError(*packed, blamed_key=self.key)]))
+
+    def _hear(self, message: Message) -> None:
+        session = self._client._session
+        session.post(session.state.handle_message, message)
+        session.settle()
 
     def _future(self) -> Future:
         return Future(self.key, self._client)

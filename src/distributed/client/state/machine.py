@@ -364,15 +364,17 @@ class ClientState:
         for i in range(0, len(stale), MAX_TASKS):
             self._outbox.release(stale[i : i + MAX_TASKS])
 
-    def abandon(self, reason: str) -> None:
-        """The scheduler will not come back: what is pending ends as ``lost``."""
-        lost = [task for task in self.tasks.values() if task.status == "pending"]
+    def abandon(self, reason: str, keys: Iterable[Key] | None = None) -> None:
+        """The scheduler will not come back, or not to these keys: what is pending ends as ``lost``."""
+        some = self.tasks.values() if keys is None else [self.tasks[key] for key in keys if key in self.tasks]
+        lost = [task for task in some if task.status == "pending"]
         self._stimulus += 1
         self._note("abandoned", [task.key for task in lost])
         for task in lost:
             task.reason = reason
             self._set(task, "abandoned")
-        self._outbox.take()
+        if keys is None:
+            self._outbox.take()
 
     # ------------------------------------------------------------ instructions
 
