@@ -203,9 +203,8 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from distributed.installed import installed_version
 
-    try:
-        return version("distributed-network")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0.1.0"
+    return (
+        installed_version("distributed-network") or "0.1.0"
+    )  # the latter in a checkout that is not installed

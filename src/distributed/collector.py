@@ -13,14 +13,21 @@ THRESHOLDS = (10_000, 8, 1_000)
 BUILDING = (10_000, 4, 1_000_000)
 
 
-def tune_garbage_collector() -> None:
+def tune_garbage_collector(collect: bool = True) -> None:
     """Let the collector look less often, and never again at what has been imported.
 
     A scheduler holds millions of small objects that live long and form few cycles. At its defaults (every 700
     allocations) the collector walks them over and over: it takes up to a third of the time and stops the
     event loop for seconds. Call this when everything is imported and before work begins.
+
+    Parameters
+    ----------
+    collect : bool
+        Whether to free the garbage there is before the rest is exempted for ever. A process that has done nothing but
+        import has next to none, and looking for it takes as long as a tenth of the imports.
     """
-    gc.collect()
+    if collect:
+        gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ class Log(str):
     """Text of a log; shown as preformatted text in a notebook."""
 
     def _repr_html_(self) -> str:
+        import html  # its table of entities is only for notebooks
+
         return f"<pre><code>\n{html.escape(self).rstrip()}\n</code></pre>"
 
 
@@ -19,6 +20,8 @@ class Logs(dict[str, Log]):
     """Logs by name of who wrote them; each can be folded out in a notebook."""
 
     def _repr_html_(self) -> str:
+        import html
+
         return "\n".join(
             f"<details>\n<summary style='display:list-item'>{html.escape(str(title))}</summary>\n"
             f"{log._repr_html_() if isinstance(log, Log) else Log(log)._repr_html_()}\n</details>"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ _INTERVAL = 0.05  # seconds between two looks
 
 def write_scheduler_file(path: str | os.PathLike[str], identity: dict[str, Any]) -> None:
     """Write what a scheduler says of itself; readers see the whole file or none."""
+    import tempfile
+
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

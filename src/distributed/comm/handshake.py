@@ -34,6 +34,7 @@ from typing import NamedTuple
 import msgspec
 
 from distributed.exceptions import AuthenticationError, ProtocolError, ProtocolVersionError
+from distributed.installed import installed_version
 from distributed.security.keys import ClusterKey
 
 #: Raised with every change that the other side could misunderstand.
@@ -239,12 +240,7 @@ def not_this_protocol(peer: str) -> ProtocolError:
 
 
 def _package_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("distributed-network")
-    except PackageNotFoundError:
-        return "0+unknown"
+    return installed_version("distributed-network") or "0+unknown"
 
 
 def _boot_id() -> str:

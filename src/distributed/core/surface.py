@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -179,6 +178,8 @@ class Surface:
             ``status`` "OK" and the ``nbytes`` written.
         """
         content = data.encode() if isinstance(data, str) else bytes(data)
+        import tempfile
+
         directory = self.local_directory or tempfile.gettempdir()
         path = os.path.join(directory, os.path.basename(filename))
         await asyncio.to_thread(_write, path, content)

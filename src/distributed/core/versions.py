@@ -6,9 +6,9 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from distributed.installed import installed_version
 
 #: Packages whose versions decide whether two processes understand each other's pickles.
 PACKAGES = (
@@ -84,12 +84,5 @@ def get_versions(packages: Iterable[str] | None = None) -> dict[str, Any]:
         "LC_ALL": os.environ.get("LC_ALL", "None"),
         "LANG": os.environ.get("LANG", "None"),
     }
-    return {"host": host, "packages": {"python": host["python"], **{name: _version(name) for name in names}}}
-
-
-@cache
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    found = {name: installed_version(name) for name in names}
+    return {"host": host, "packages": {"python": host["python"], **found}}

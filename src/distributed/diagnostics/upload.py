@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.payload import pack
+from distributed.system import scratch_space
 
 
 class UploadFile(WorkerPlugin):
@@ -116,7 +117,7 @@ class UploadDirectory(SchedulerPlugin):
 
     async def start(self, scheduler: Any) -> None:
         if self.mode != "workers":
-            await asyncio.to_thread(self._content.unpack, _scratch())
+            await asyncio.to_thread(self._content.unpack, scratch_space())
         if self.mode == "scheduler":
             return
         answers = await scheduler.register_worker_plugin(None, pack(self._content), name=self.name)
@@ -152,10 +153,6 @@ class _Directory(WorkerPlugin):
                     raise
         if self.update_path and target not in sys.path:
             sys.path.insert(0, target)
-
-
-def _scratch() -> str:
-    return os.path.join(tempfile.gettempdir(), "dask-scratch-space")
 
 
 def raise_failures(answers: dict[str, Any]) -> None:

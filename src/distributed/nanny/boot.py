@@ -5,12 +5,14 @@ module search path, so that the same packages, and modules beside the user's scr
 anything is imported.
 """
 
+import gc
 import json
 import os
 import sys
 
 
 def boot() -> None:
+    gc.disable()  # until the worker runs: what is imported is no garbage
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # what user code starts must not hold the nanny's line
     channel = open(descriptor, "rb", closefd=False)  # noqa: SIM115 - open as long as the process

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -107,7 +108,8 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
             await _close(worker, "worker-start-failed")
             raise
     else:
-        tune_garbage_collector()
+        tune_garbage_collector(collect=False)
+        gc.enable()  # off since boot
         await guarded.wait()  # before any task runs: one may keep other threads from running
         directory = getattr(worker, "local_directory", None)
         os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from distributed.usage import process_memory
+
 logger = logging.getLogger("distributed.nanny.memory")
-
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-def process_memory(pid: int) -> int:
-    """Resident memory of a process in bytes; 0 when there is no such process."""
-    if sys.platform == "linux":
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return 0
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 class NannyMemoryManager:

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from distributed import config
 from distributed.core.server import Server
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.system import scratch_space
 from distributed.utils import has_arg, import_file
 
 
@@ -125,8 +125,7 @@ class Operations(Server):
 def scratch_directory(local_directory: str | None) -> str:
     """A path nobody has below the directory that the user or the configuration names; nothing is made there."""
     base = local_directory or config.get("temporary-directory", None)
-    base = base or os.path.join(tempfile.gettempdir(), "dask-scratch-space")
-    return os.path.join(os.path.abspath(base), f"nanny-{uuid.uuid4().hex[:12]}")
+    return os.path.join(os.path.abspath(base or scratch_space()), f"nanny-{uuid.uuid4().hex[:12]}")
 
 
 def _write(path: str, content: bytes) -> None:

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from distributed.nanny.memory import process_memory
 from distributed.nanny.process import WorkerProcess
+from distributed.usage import process_memory
 
 #: Processes remembered.
 _REMEMBERED = 8

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -193,11 +191,15 @@ class Operations(WorkerBase):
         """The worker's directory for files, made when it is first needed and removed at the end."""
         if self._own_directory is None:
             os.makedirs(self.local_directory, exist_ok=True)
+            import tempfile  # brings much along, and most workers never need a file
+
             self._own_directory = tempfile.mkdtemp(prefix="worker-", dir=self.local_directory)
         return self._own_directory
 
     def remove_local_directory(self) -> None:
         if self._own_directory is not None:
+            import shutil
+
             shutil.rmtree(self._own_directory, ignore_errors=True)
             self._own_directory = None
 

@@ -6,12 +6,9 @@ import asyncio
 import contextlib
 import os
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import psutil
 
 from distributed import config, system
 from distributed.comm.addressing import coerce_to_address, get_address_host, parse_address, unparse_address
@@ -26,6 +23,7 @@ from distributed.loops import seconds
 from distributed.preloading import PreloadManager, process_preloads
 from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
 from distributed.scheduler_file import read_scheduler_address
+from distributed.usage import ProcessorMeter, open_files, process_memory
 from distributed.worker import context
 from distributed.worker.base import logger
 from distributed.worker.clients import TaskClients
@@ -182,9 +180,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.memory_limit = system.worker_memory_limit(memory_limit, self.nthreads)
         self.local_directory = os.path.abspath(
-            local_directory
-            or config.get("temporary-directory", None)
-            or os.path.join(tempfile.gettempdir(), "dask-scratch-space")
+            local_directory or config.get("temporary-directory", None) or system.scratch_space()
         )
         self.nanny = getattr(nanny, "address", nanny)
         self.death_timeout = _seconds(death_timeout, "distributed.worker.death-timeout")
@@ -215,7 +211,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self._beat_handle: asyncio.TimerHandle | None = None
         self._lifetime_handle: asyncio.TimerHandle | None = None
         self._heartbeat_seconds = 1.0
-        self._process = psutil.Process()
+        self._processor = ProcessorMeter()
         self.init_task_clients()
 
     def __repr__(self) -> str:
@@ -259,7 +255,6 @@ class Worker(Extending, WorkerSurface, TaskClients):
             if self.stream is not stream:
                 stream.abort()
             raise
-        self._process.cpu_percent()
         if self.lifetime:
             stagger = random.uniform(-self.lifetime_stagger, self.lifetime_stagger)
             self._lifetime_handle = loop.call_later(max(0.0, self.lifetime + stagger), self._lifetime_over)
@@ -500,20 +495,18 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     def get_metrics(self) -> dict[str, Any]:
         """What a heartbeat says."""
-        process = self._process
-        with process.oneshot():
-            values: dict[str, Any] = {
-                "time": time.time(),
-                "cpu": process.cpu_percent(),
-                "memory": process.memory_info().rss,
-                "managed_bytes": self.state.nbytes,
-                "executing": self.state.executing_count,
-                "queued": self.executor.queued(),
-                "ready": self.state.ready_count(),
-                "in_memory": len(self.data),
-                "in_flight": len(self.state.fetching.in_flight),
-                "num_fds": process.num_fds() if hasattr(process, "num_fds") else 0,
-            }
+        values: dict[str, Any] = {
+            "time": time.time(),
+            "cpu": self._processor.percent(),
+            "memory": process_memory(os.getpid()),
+            "managed_bytes": self.state.nbytes,
+            "executing": self.state.executing_count,
+            "queued": self.executor.queued(),
+            "ready": self.state.ready_count(),
+            "in_memory": len(self.data),
+            "in_flight": len(self.state.fetching.in_flight),
+            "num_fds": open_files(),
+        }
         for name, func in self.metrics.items():
             try:
                 values[name] = func(self)

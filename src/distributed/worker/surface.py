@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -242,6 +241,8 @@ def _measure_memory() -> dict[str, float]:
 
 
 def _measure_disk(directory: str) -> dict[str, float]:
+    import tempfile
+
     from dask.utils import parse_bytes
 
     found = {}
