@@ -6,8 +6,11 @@
 
 Scheduler, two workers of one thread and the client are processes of their own. Said are: when the client had handed
 everything over, when the first task had run, when the result was there; the peak memory of client and scheduler; and
-the longest time that the event loop of each was held: by the clock (other processes on the same cores count) and in
-processor time of its thread. The default size is a twentieth of ``--side 70000``.
+the longest time that the event loop of each was held, by the clock, and where it went: processor time of the loop's
+own thread, of other threads of its process (which hold the interpreter's lock meanwhile), how much of both was the
+garbage collector's; the rest is other processes' on the same cores. The longest time in processor time of the loop's
+thread alone is said besides: it is little changed by what else the machine does. The default size is a twentieth of
+``--side 70000``.
 """
 
 from __future__ import annotations
@@ -27,25 +30,54 @@ HERE = Path(__file__).resolve().parent
 BEAT = 0.005
 
 
-def watch_loop(loop: Any, found: dict[str, float]) -> None:
-    """Note the longest time between two beats of a loop; called on it."""
-    last = [time.perf_counter(), time.thread_time()]
+def watch_loop(loop: Any, found: dict[str, Any]) -> None:
+    """Note the longest times between two beats of a loop, and where they went; called on it."""
+    import gc
+    import time
+
+    collecting = [
+        0.0,
+        0.0,
+    ]  # processor time of collections so far, in whatever thread; the present one's begin
+
+    def collection(phase: str, info: dict[str, Any]) -> None:
+        now = time.thread_time()
+        if phase == "start":
+            collecting[1] = now
+        else:
+            collecting[0] += now - collecting[1]
+
+    gc.callbacks.append(collection)
+
+    def look() -> list[float]:
+        return [time.perf_counter(), time.thread_time(), time.process_time(), collecting[0]]
+
+    last = look()
 
     def beat() -> None:
-        now, processor = time.perf_counter(), time.thread_time()
-        found["block"] = max(found["block"], now - last[0] - BEAT)
-        found["block_cpu"] = max(found["block_cpu"], processor - last[1])
-        last[:] = [now, processor]
-        loop.call_later(BEAT, beat)
+        nonlocal last
+        now = look()
+        clock, own, process, collector = (after - before for after, before in zip(now, last, strict=True))
+        clock -= found["beat"]
+        if clock > found["block"]:
+            found.update(block=clock, own=own, others=process - own, collector=collector)
+        found["block_cpu"] = max(found["block_cpu"], own)
+        last = now
+        loop.call_later(found["beat"], beat)
 
     loop.call_soon(beat)
 
 
-def watch_scheduler(watch: Any, dask_scheduler: Any) -> None:
+def nothing_yet() -> dict[str, Any]:
+    """What :func:`watch_loop` fills."""
+    return {"beat": BEAT, "block": 0.0, "own": 0.0, "others": 0.0, "collector": 0.0, "block_cpu": 0.0}
+
+
+def watch_scheduler(watch: Any, found: dict[str, Any], dask_scheduler: Any) -> None:
     import asyncio
 
-    dask_scheduler.bench = {"block": 0.0, "block_cpu": 0.0}
-    watch(asyncio.get_running_loop(), dask_scheduler.bench)
+    dask_scheduler.bench = found
+    watch(asyncio.get_running_loop(), found)
 
 
 def read_scheduler(dask_scheduler: Any) -> dict[str, float]:
@@ -90,8 +122,8 @@ def measure(side: int, timeout: float) -> dict[str, Any]:
             address = json.loads(file.read_text())["address"]
             with Client(address) as client:
                 client.wait_for_workers(2)
-                client.run_on_scheduler(watch_scheduler, watch_loop)
-                found = {"block": 0.0, "block_cpu": 0.0}
+                client.run_on_scheduler(watch_scheduler, watch_loop, nothing_yet())
+                found = nothing_yet()
                 loop = client.loop.asyncio_loop
                 loop.call_soon_threadsafe(watch_loop, loop, found)
                 first: list[float] = []
@@ -163,8 +195,9 @@ def main() -> None:
         for who in ("client", "scheduler"):
             part = found[who]
             print(
-                f"    {who:9s} peak {part['rss_mb']:6.0f} MB, loop held for {part['block'] * 1e3:5.0f} ms at most, "
-                f"{part['block_cpu'] * 1e3:.0f} ms of them its own"
+                f"    {who:9s} peak {part['rss_mb']:6.0f} MB, loop held for {part['block'] * 1e3:5.0f} ms at most: "
+                f"{part['own'] * 1e3:.0f} own, {part['others'] * 1e3:.0f} other threads, "
+                f"{part['collector'] * 1e3:.0f} of both collecting; own at most {part['block_cpu'] * 1e3:.0f} ms"
             )
 
 
