@@ -1,7 +1,7 @@
 """Copies that an operation of the shell ordered and waits for.
 
-A worker answers every order: the copy is there (ReplicasAdded), or nobody delivers it (ReplicasMissing); or it goes. With
-that the order is settled, and the operation sees from ``who_has`` what came of it.
+A worker answers every order: the copy is there (ReplicasAdded), or nobody delivers it (ReplicasMissing); or it goes.
+With that the order is settled, and the operation sees from ``who_has`` what came of it.
 """
 
 from __future__ import annotations
