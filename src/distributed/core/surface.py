@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed.comm.core import Comm, Listener
-from distributed.core.http import HTTPServer, Route, health_route, metrics_route, under
 from distributed.core.status import Status
 from distributed.protocol.messages import Message
 from distributed.utils import import_file
 
 if TYPE_CHECKING:
     from distributed.core.connection import Connection
+    from distributed.core.http import HTTPServer, Route
     from distributed.core.pool import ConnectionPool
 
 logger = logging.getLogger("distributed.core")
@@ -252,6 +252,8 @@ class Surface:
         TypeError
             When a route is no function.
         """
+        from distributed.core.http import HTTPServer, health_route, metrics_route, under
+
         asyncio.get_running_loop()
         if self.http_server is not None:
             raise RuntimeError(f"this {type(self).__name__} answers at {self.http_server.address} already")
