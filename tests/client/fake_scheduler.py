@@ -17,6 +17,7 @@ from distributed.loops import LoopRunner
 from distributed.protocol import refs
 from distributed.protocol.errors import pack_error
 from distributed.protocol.messages import (
+    CancelAnswered,
     CancelKeys,
     CloseClient,
     PutFunctions,
@@ -104,6 +105,7 @@ class FakeScheduler(Server):
                 self.wants.difference_update(hit)
                 self.held = [key for key in self.held if key not in hit]
                 comm.send(TasksCancelled(hit, message.reason))
+                comm.send(CancelAnswered(message.keys))
             elif isinstance(message, RetryKeys):
                 for key in message.keys:
                     del self.errors[key]

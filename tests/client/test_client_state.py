@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from distributed.client.state import TRANSITIONS, Call, ClientState, ClientTask, Function, Waiter
 from distributed.client.state import outbox as outbox_module
 from distributed.protocol.messages import (
+    CancelAnswered,
     CancelKeys,
     DropFunctions,
     PutFunctions,
@@ -300,10 +301,38 @@ def test_the_answer_to_a_cancellation_does_not_hit_the_next_submission() -> None
     again = task("a")
     state.handle_submit([again])
     state.handle_message(TasksCancelled(["a"]))
+    state.handle_message(CancelAnswered(["a"]))
     assert again.status == "pending"
     state.handle_message(TasksCancelled(["a"], "by another client", "sorry"))
     assert (again.status, again.reason) == ("cancelled", "by another client: sorry")
     assert [kind for kind, _ in sent(state)] == ["SubmitTasks", "CancelKeys", "ReleaseKeys", "SubmitTasks"]
+
+
+def test_a_cancellation_is_answered_where_the_scheduler_does_not_know_the_key() -> None:
+    """Data whose scattering failed, say; the same data, scattered again, has the same key."""
+    state = ClientState()
+    state.handle_scatter([ClientTask("a")])
+    state.handle_cancel(["a"], False, "scatter failed")
+    again = ClientTask("a")
+    state.handle_scatter([again])
+    state.handle_message(CancelAnswered(["a"]))
+    state.handle_message(memory("a"))
+    assert again.status == "finished"
+
+
+def test_somebody_elses_cancellation_is_no_answer() -> None:
+    state = ClientState()
+    state.handle_submit([task("a")])
+    state.handle_cancel(["a"])
+    state.handle_message(TasksCancelled(["a"], "by force, before it heard ours"))
+    again = task("a")
+    state.handle_submit([again])
+    state.handle_message(memory("a"))  # of a submission by another client
+    assert again.status == "pending"
+    state.handle_message(CancelAnswered(["a"]))
+    state.handle_message(memory("a"))
+    assert again.status == "finished"
+    state.handle_message(CancelAnswered(["a"]))  # nothing is waited for: it says nothing
 
 
 def test_messages_on_forgotten_keys_are_ignored() -> None:
@@ -471,6 +500,7 @@ class ModelScheduler:
             self.wants.difference_update(hit)
             if hit:
                 self.answers.append(TasksCancelled(hit, "ours"))
+            self.answers.append(CancelAnswered(message.keys))
         elif isinstance(message, RetryKeys):
             for key in message.keys:
                 if self.states.get(key) == "erred":

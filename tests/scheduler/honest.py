@@ -221,6 +221,8 @@ class World:
                 for key in message.keys:
                     self.wants[client].discard(key)
                     self.told.pop((client, key), None)
+            case m.CancelAnswered():
+                pass
             case _:
                 raise AssertionError(message)
 

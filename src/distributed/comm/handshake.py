@@ -38,7 +38,7 @@ from distributed.installed import installed_version
 from distributed.security.keys import ClusterKey
 
 #: Raised with every change that the other side could misunderstand.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 MAGIC = b"\x89dstnet\n"
 _OPENING = struct.Struct("<8sHBB8s32s12x")  # magic, version, flags, status, key id, nonce

@@ -179,7 +179,10 @@ class ReleaseKeys(Message):
 
 
 class CancelKeys(Message):
-    """Cancel for this client, or with ``force`` for all. Every client that wanted them gets TasksCancelled."""
+    """Cancel for this client, or with ``force`` for all. Every client that wanted them gets TasksCancelled.
+
+    Who asked gets CancelAnswered behind that, in any case.
+    """
 
     keys: list[WireKey]
     force: bool = False
@@ -229,6 +232,12 @@ class TasksCancelled(Message):
     keys: list[WireKey]
     reason: str = ""
     msg: str = ""
+
+
+class CancelAnswered(Message):
+    """CancelKeys has come, with these keys: what is said of them from here on is about what came after it."""
+
+    keys: list[WireKey]
 
 
 class TasksLost(Message):
@@ -419,7 +428,13 @@ ClientToScheduler: TypeAlias = (
     | CloseClient
 )
 SchedulerToClient: TypeAlias = (
-    TasksInMemory | TasksErredForClient | TasksCancelled | TasksLost | LineageCut | ClientEvent
+    TasksInMemory
+    | TasksErredForClient
+    | TasksCancelled
+    | CancelAnswered
+    | TasksLost
+    | LineageCut
+    | ClientEvent
 )
 SchedulerToWorker: TypeAlias = (
     PutFunctions

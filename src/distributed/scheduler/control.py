@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from distributed.exceptions import RemoteError
-from distributed.protocol.messages import CancelKeys, CloseWorker, Key, RetryKeys
+from distributed.protocol.messages import CloseWorker, Key, RetryKeys
 from distributed.protocol.payload import Payload, Pickled, pack, unpack
 from distributed.scheduler.queries import Queries, worker_identity
 
@@ -218,7 +218,7 @@ class Control(Queries):
         self, keys: list[Key], client: str, force: bool = False, reason: str = "", msg: str = ""
     ) -> None:
         """Cancel tasks for a client; with ``force`` for all clients."""
-        self.state.handle_client(client, CancelKeys(keys, force, reason, msg), time.monotonic())
+        self.state.cancel(client, keys, time.monotonic(), force=force, reason=reason, msg=msg)
         self.schedule_flush()
 
     def retry(self, keys: list[Key], client: str) -> None:
@@ -247,7 +247,7 @@ class Control(Queries):
         now = time.monotonic()
         for cs in list(self.state.clients.values()):
             keys = [ts.key for ts in cs.wants_what]
-            self.state.handle_client(cs.name, CancelKeys(keys, force=True, reason="scheduler-restart"), now)
+            self.state.cancel(cs.name, keys, now, force=True, reason="scheduler-restart")
         self.schedule_flush()
         supervised = {
             ws.address: ws.extra["nanny"] for ws in self.state.workers.values() if ws.extra.get("nanny")

@@ -24,6 +24,7 @@ from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
 from distributed.client.state.validation import validate
 from distributed.protocol.messages import (
+    CancelAnswered,
     ClientEvent,
     Key,
     LineageCut,
@@ -86,8 +87,8 @@ class ClientState:
         self.topics: list[ClientEvent] = []
         self._outbox = Outbox()
         self._woken: list[Waiter] = []
-        # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer, and
-        # the answer itself, is about an earlier submission than the present one.
+        # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer is about
+        # an earlier submission than the present one.
         self._unanswered: dict[Key, int] = {}
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
@@ -307,18 +308,21 @@ class ClientState:
     def _on_cancelled(self, message: TasksCancelled) -> None:
         self._note("cancelled", message.keys)
         for key in message.keys:
-            own = self._unanswered.get(key)
-            if own:
-                if own == 1:
-                    del self._unanswered[key]
-                else:
-                    self._unanswered[key] = own - 1
-                continue
             task = self.tasks.get(key)
+            if key in self._unanswered:
+                continue
             if task is not None and TRANSITIONS.get((task.status, "cancelled")):
                 task.reason = _sentence(message.reason, message.msg)
                 self._doubt(task)
                 self._set(task, "cancelled")
+
+    def _on_cancel_answered(self, message: CancelAnswered) -> None:
+        for key in message.keys:
+            left = self._unanswered.get(key, 0) - 1
+            if left > 0:
+                self._unanswered[key] = left
+            else:
+                self._unanswered.pop(key, None)
 
     def _on_lost(self, message: TasksLost) -> None:
         self._note("lost", message.keys)
@@ -579,6 +583,7 @@ _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
     TasksInMemory: ClientState._on_memory,
     TasksErredForClient: ClientState._on_erred,
     TasksCancelled: ClientState._on_cancelled,
+    CancelAnswered: ClientState._on_cancel_answered,
     TasksLost: ClientState._on_lost,
     LineageCut: ClientState._on_cut,
     ClientEvent: ClientState._on_event,

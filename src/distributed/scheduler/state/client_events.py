@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.protocol.messages import (
+    CancelAnswered,
     CancelKeys,
     ClientHeartbeat,
     CloseClient,
@@ -163,9 +164,16 @@ def release_keys(s: Index, cs: ClientState, msg: ReleaseKeys) -> None:
 
 
 def cancel_keys(s: Index, cs: ClientState, msg: CancelKeys) -> None:
+    cancel(s, cs, msg.keys, msg.force, msg.reason, msg.msg)
+    s.outbox.send(cs.name, CancelAnswered(msg.keys))
+
+
+def cancel(
+    s: Index, cs: ClientState, keys: Iterable[Key], force: bool = False, reason: str = "", msg: str = ""
+) -> None:
     """Cancel tasks and all that depend on them, for this client or (``force``) for everybody."""
     affected: dict[TaskState, None] = {}
-    stack = [s.tasks[key] for key in msg.keys if key in s.tasks]
+    stack = [s.tasks[key] for key in keys if key in s.tasks]
     while stack:
         ts = stack.pop()
         if ts not in affected:
@@ -173,9 +181,9 @@ def cancel_keys(s: Index, cs: ClientState, msg: CancelKeys) -> None:
             stack += ts.dependents
     for ts in affected:
         for client in ts.who_wants:
-            if msg.force or client is cs:
+            if force or client is cs:
                 unwant(ts, client)
-                s.outbox.cancelled(client.name, ts.key, msg.reason or "cancelled by the user", msg.msg)
+                s.outbox.cancelled(client.name, ts.key, reason or "cancelled by the user", msg)
     for ts in reversed(list(affected)):
         lifecycle.release(s, ts)
 

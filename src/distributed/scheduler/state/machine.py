@@ -60,6 +60,22 @@ class SchedulerState(Index):
         self.begin(client, "add-client", now)
         return client_events.add_client(self, client)
 
+    def cancel(
+        self,
+        client: str,
+        keys: Iterable[Key],
+        now: float,
+        *,
+        force: bool = False,
+        reason: str = "",
+        msg: str = "",
+    ) -> None:
+        """Cancel tasks of a client that did not ask for it itself; with ``force`` those of all clients."""
+        cs = self.clients.get(client)
+        if cs is not None:
+            self.begin(client, "cancel", now)
+            client_events.cancel(self, cs, keys, force, reason, msg)
+
     def client_disconnected(self, client: str, now: float) -> None:
         """A client's connection was lost; it has a grace time to come back."""
         self.begin(client, "client-disconnected", now)
