@@ -87,8 +87,8 @@ class ClientState:
         self.topics: list[ClientEvent] = []
         self._outbox = Outbox()
         self._woken: list[Waiter] = []
-        # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer is about
-        # an earlier submission than the present one.
+        # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer is
+        # about an earlier submission than the present one.
         self._unanswered: dict[Key, int] = {}
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
