@@ -335,6 +335,20 @@ def test_somebody_elses_cancellation_is_no_answer() -> None:
     state.handle_message(CancelAnswered(["a"]))  # nothing is waited for: it says nothing
 
 
+def test_what_only_a_cancelled_task_keeps_here_is_told_again() -> None:
+    """The scheduler forgets ``b`` and ``a`` as ``b`` is released; here they are kept for ``c``, which may be retried."""
+    state = ClientState()
+    state.handle_submit([task("a")], wanted=False)
+    b = task("b", "a")
+    state.handle_submit([b, task("c", "b")])
+    state.handle_cancel(["c"])
+    state.handle_release([b])
+    assert [kind for kind, _ in sent(state)][-2:] == ["CancelKeys", "ReleaseKeys"]
+    state.handle_submit([task("d", "a")])
+    assert sent(state) == [("SubmitTasks", ["a"]), ("SubmitTasks", ["d"])]
+    state.validate()
+
+
 def test_messages_on_forgotten_keys_are_ignored() -> None:
     state = ClientState()
     for message in (memory("a"), erred("a"), TasksLost(["a"]), TasksCancelled(["a"])):

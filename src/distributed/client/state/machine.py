@@ -90,6 +90,8 @@ class ClientState:
         # Own cancellations that the scheduler has not answered yet. What it says of these keys up to its answer is
         # about an earlier submission than the present one.
         self._unanswered: dict[Key, int] = {}
+        # Whether something may be kept here that the scheduler was not told of, or may have forgotten.
+        self._some_unknown = False
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
         self._stimulus = 0
@@ -188,10 +190,8 @@ class ClientState:
             have.nfutures -= 1
             if have.nfutures == 0:
                 released.append(have.key)
-                if self.pinned and have.ndependents:
-                    self._doubt(
-                        have
-                    )  # kept here for a graph that is not complete; the scheduler may let it go
+                if (self.pinned or self._some_unknown) and have.ndependents:
+                    self._doubt(have)  # what keeps it here may not be there, or not yet
                 if have.ndependents == 0:
                     self._drop(have)
                 elif have.waiters is not None:
@@ -355,6 +355,7 @@ class ClientState:
         self.drain()  # into the log: neither this nor all of what was sent before has arrived
         self._outbox.forget_functions()
         self._unanswered.clear()
+        self._some_unknown = True
         for task in self.tasks.values():
             task.known = False
         for task in list(self.tasks.values()):
@@ -449,6 +450,8 @@ class ClientState:
 
     def _forget(self, task: ClientTask) -> None:
         del self.tasks[task.key]
+        if not self.tasks:
+            self._some_unknown = False
         if task.waiters is not None:
             self._wake(task)
         task.twins = None
@@ -480,6 +483,7 @@ class ClientState:
 
     def _doubt(self, task: ClientTask) -> None:
         """The scheduler may have forgotten this task, and with it what it only kept for its sake."""
+        self._some_unknown = True
         task.known = False
         stack = [task]
         while stack:
