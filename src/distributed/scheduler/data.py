@@ -103,47 +103,57 @@ class DataOperations(SchedulerBase):
             When no worker is there within ``timeout`` seconds.
         """
         targets = await self._receivers(workers, timeout)
-        placed: dict[str, list[Any]] = {ws.address: [] for ws in targets}
-        if broadcast:
-            ncopies = len(targets) if broadcast is True else min(int(broadcast), len(targets))
-            for i, (key, payload) in enumerate(zip(keys, payloads, strict=True)):
-                for j in range(ncopies):
-                    placed[targets[(i + j) % len(targets)].address].append([key, payload])
-        else:
-            for key, payload, ws in zip(keys, payloads, itertools.cycle(_by_threads(targets)), strict=False):
-                placed[ws.address].append([key, payload])
-        placed = {address: pairs for address, pairs in placed.items() if pairs}
+        placed = _place(keys, payloads, targets, broadcast)
         stream = None if client is None else self._streams.get(client)
-        answers = await asyncio.gather(
-            *(
-                self.pool(address).update_data(data=pairs, nfrees=self.state.outbox.nfrees)
-                for address, pairs in placed.items()
-            ),
-            return_exceptions=True,
-        )
-        if client is not None and self._streams.get(client) is not stream:
-            client = None  # it lost this call with its connection: nobody holds futures on the data
-        present = {address: ws.server_id for address, ws in self.state.workers.items()}
-        here = {ws.address for ws in targets if present.get(ws.address) == ws.server_id}
-        who_has: dict[Key, list[str]] = {key: [] for key in keys}
-        for (address, pairs), answer in zip(placed.items(), answers, strict=True):
-            if isinstance(answer, BaseException) or address not in here:
-                if not isinstance(
-                    answer, BaseException
-                ):  # it may be on its way back without having named these
-                    self.state.note_strays(address, [key for key, _ in pairs], time.monotonic())
-                continue
-            self.add_data(client, address, answer["data"])
-            for key, _ in pairs:
-                who_has[key].append(address)
-        lost = [key for key, holders in who_has.items() if not holders]
+        nfrees = {
+            address: self.state.scatter_begun(address, [key for key, _ in pairs], time.monotonic())
+            for address, pairs in placed.items()
+        }
+        answers: list[Any] = []
+        try:
+            answers += await asyncio.gather(
+                *(
+                    self.pool(address).update_data(data=pairs, nfrees=nfrees[address])
+                    for address, pairs in placed.items()
+                ),
+                return_exceptions=True,
+            )
+            if client is not None and self._streams.get(client) is not stream:
+                client = None  # it lost this call with its connection: nobody holds futures on the data
+            who_has = self._taken_in(placed, answers, targets, client)
+        finally:
+            for address, pairs in placed.items():
+                self.state.scatter_ended(address, [key for key, _ in pairs], time.monotonic())
+            self.schedule_flush()
+        lost = [key for key in keys if key not in who_has]
         if lost:
             failures = [answer for answer in answers if isinstance(answer, BaseException)]
             failure = failures[0] if failures else "the worker left"
             raise RemoteError(
                 f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}"
             )
-        return [[key, holders] for key, holders in who_has.items()]
+        return [[key, who_has[key]] for key in dict.fromkeys(keys)]
+
+    def _taken_in(
+        self,
+        placed: dict[str, list[Any]],
+        answers: list[Any],
+        targets: list[WorkerState],
+        client: str | None,
+    ) -> dict[Key, list[str]]:
+        """Note what workers took in; who has what of it."""
+        present = {address: ws.server_id for address, ws in self.state.workers.items()}
+        here = {ws.address for ws in targets if present.get(ws.address) == ws.server_id}
+        who_has: dict[Key, list[str]] = {}
+        for (address, pairs), answer in zip(placed.items(), answers, strict=True):
+            if isinstance(answer, BaseException) or address not in here:
+                # It may have them all the same, and be on its way back without having named these.
+                self.state.note_strays(address, [key for key, _ in pairs], time.monotonic())
+                continue
+            self.add_data(client, address, answer["data"])
+            for key, _ in pairs:
+                who_has.setdefault(key, []).append(address)
+        return who_has
 
     def add_data(self, client: str | None, worker: str, data: list[Any]) -> None:
         """``data`` ([[key, nbytes, type], ...]) was put into a worker's memory; ``client`` holds futures on it."""
@@ -167,6 +177,22 @@ class DataOperations(SchedulerBase):
                     f"scatter: {who}; start some, or wait for them with client.wait_for_workers"
                 )
             await self.wait_for_workers_changed(left)
+
+
+def _place(
+    keys: list[Key], payloads: list[Payload], targets: list[WorkerState], broadcast: bool | int
+) -> dict[str, list[Any]]:
+    """Which worker gets which pairs of key and payload."""
+    placed: dict[str, list[Any]] = {}
+    if broadcast:
+        ncopies = len(targets) if broadcast is True else min(int(broadcast), len(targets))
+        for i, (key, payload) in enumerate(zip(keys, payloads, strict=True)):
+            for j in range(ncopies):
+                placed.setdefault(targets[(i + j) % len(targets)].address, []).append([key, payload])
+    else:
+        for key, payload, ws in zip(keys, payloads, itertools.cycle(_by_threads(targets)), strict=False):
+            placed.setdefault(ws.address, []).append([key, payload])
+    return placed
 
 
 def _by_threads(targets: list[WorkerState]) -> list[WorkerState]:

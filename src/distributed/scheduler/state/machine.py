@@ -144,6 +144,20 @@ class SchedulerState(Index):
         self.begin(worker, "not-delivered", now)
         worker_events.not_delivered(self, [(key, [worker]) for key in keys])
 
+    def scatter_begun(self, worker: str, keys: Iterable[Key], now: float) -> int:
+        """Data is about to be handed to a worker; :meth:`scatter_ended` has to follow, whatever becomes of it.
+
+        Gives the number of FreeKeys begun so far: the worker takes those of them that come later for older ones. What
+        would be freed between here and there is freed then, if it is not wanted anew.
+        """
+        self.begin(worker, "scatter-begun", now)
+        return worker_events.scatter_begun(self, worker, keys)
+
+    def scatter_ended(self, worker: str, keys: Iterable[Key], now: float) -> None:
+        """The worker has answered and :meth:`add_data` was called, or it failed."""
+        self.begin(worker, "scatter-ended", now)
+        worker_events.scatter_ended(self, worker, keys)
+
     def add_data(
         self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float
     ) -> None:

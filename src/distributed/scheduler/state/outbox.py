@@ -6,7 +6,7 @@ which they were begun, so what contradicts each other (in memory, then lost) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from distributed.protocol.messages import (
     FreeKeys,
@@ -25,12 +25,14 @@ from distributed.protocol.payload import Payload
 class Outbox:
     """Messages by peer: the address of a worker, the name of a client."""
 
-    __slots__ = ("_messages", "heard", "nfrees")
+    __slots__ = ("_arriving", "_messages", "heard", "nfrees")
 
     def __init__(self) -> None:
         self._messages: dict[str, list[Message]] = {}
         self.heard: dict[str, int] = {}  # ReplicasAdded that came from a worker since it registered
         self.nfrees = 0  # FreeKeys that were begun, for whomever
+        # Data that is being handed to a worker: how many times at once, and whether a FreeKeys for it was held back.
+        self._arriving: dict[tuple[str, Key], tuple[int, bool]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._messages)
@@ -74,7 +76,27 @@ class Outbox:
         else:
             self.send(client, TasksCancelled([key], reason, msg))
 
+    def data_arrives(self, worker: str, keys: Iterable[Key]) -> None:
+        """Data is being handed to a worker on a connection of its own: a FreeKeys begun from here on would hit it."""
+        for key in keys:
+            count, held_back = self._arriving.get((worker, key), (0, False))
+            self._arriving[worker, key] = count + 1, held_back
+
+    def data_arrived(self, worker: str, keys: Iterable[Key]) -> list[Key]:
+        """It is there, or never will be. Gives the keys of which a FreeKeys was held back meanwhile."""
+        due = []
+        for key in keys:
+            count, held_back = self._arriving.pop((worker, key))
+            if count > 1:
+                self._arriving[worker, key] = count - 1, held_back
+            elif held_back:
+                due.append(key)
+        return due
+
     def free(self, worker: str, key: Key) -> None:
+        if self._arriving and (worker, key) in self._arriving:
+            self._arriving[worker, key] = self._arriving[worker, key][0], True
+            return
         last = self._last(worker)
         if type(last) is FreeKeys:
             last.keys.append(key)

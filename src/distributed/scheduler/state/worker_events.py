@@ -59,6 +59,25 @@ def add_worker(
     placement.reconsider_unrunnable(s)
 
 
+def scatter_begun(s: Index, address: str, keys: Iterable[Key]) -> int:
+    s.outbox.data_arrives(address, keys)
+    return s.outbox.nfrees
+
+
+def scatter_ended(s: Index, address: str, keys: Iterable[Key]) -> None:
+    due = s.outbox.data_arrived(address, keys)
+    ws = s.workers.get(address)
+    if ws is None:
+        return
+    for key in due:
+        ts = s.tasks.get(key)
+        found = s.unclaimed.get(key)
+        if (ts is None or (ws not in ts.who_has and ts.processing_on is not ws)) and (
+            found is None or (ws not in found.held and ws not in found.running)
+        ):
+            s.outbox.free(address, key)
+
+
 def note_strays(s: Index, address: str, keys: list[Key]) -> None:
     """What a worker that is not there took in."""
     ws = s.workers.get(address)

@@ -114,7 +114,7 @@ class Scheduler:
         self.network.note("world", f"{call} goes to {address}")
         target = self.machine.workers[address]
         process = self.world.workers.get(address)
-        nfrees = self.machine.outbox.nfrees
+        nfrees = self.machine.scatter_begun(address, [call.key], self.network.now)
 
         def arrives() -> None:
             """The connection ends with either process."""
@@ -125,26 +125,25 @@ class Scheduler:
             if here and process is not None:
                 process.machine.scattered([(call.key, call.value, 28, "int")], nfrees)
                 process.turn()
-            self.network.after(
-                self.network.delay(), self.scattered, client, end, call, target if here else None
-            )
+            self.network.after(self.network.delay(), self.scattered, client, end, call, target, here)
 
         self.network.after(self.network.delay(), arrives)
 
-    def scattered(self, client: str, end: End, call: Scatter, target: WorkerState | None) -> None:
-        """The worker's answer."""
+    def scattered(self, client: str, end: End, call: Scatter, target: WorkerState, answered: bool) -> None:
+        """The worker's answer, or the end of the connection to it."""
         if not self.alive:
             return
-        there = None if target is None else self.machine.workers.get(target.address)
-        if target is None or there is None or there.server_id != target.server_id:
-            if target is not None:
-                self.machine.note_strays(target.address, [call.key], self.network.now)
-            end.send([call.failed()])
-            return
-        owner = client if self.ends.get(client) is end else None
-        self.machine.add_data(target.address, owner, [(call.key, 28, "int")], self.network.now)
+        now = self.network.now
+        there = self.machine.workers.get(target.address)
+        taken = answered and there is not None and there.server_id == target.server_id
+        if taken:
+            owner = client if self.ends.get(client) is end else None
+            self.machine.add_data(target.address, owner, [(call.key, 28, "int")], now)
+        else:
+            self.machine.note_strays(target.address, [call.key], now)
+        self.machine.scatter_ended(target.address, [call.key], now)
         self.flush()
-        end.send([call.done(target.address)])
+        end.send([call.done(target.address) if taken else call.failed()])
 
     def from_worker(self, worker: str, end: End, messages: list[Any]) -> None:
         if self.alive and self.ends.get(worker) is end:
