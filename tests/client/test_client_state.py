@@ -336,7 +336,7 @@ def test_somebody_elses_cancellation_is_no_answer() -> None:
 
 
 def test_what_only_a_cancelled_task_keeps_here_is_told_again() -> None:
-    """The scheduler forgets ``b`` and ``a`` as ``b`` is released; here they are kept for ``c``, which may be retried."""
+    """The scheduler forgets ``b`` and ``a`` as ``b`` is released; here ``c`` keeps them, which may be retried."""
     state = ClientState()
     state.handle_submit([task("a")], wanted=False)
     b = task("b", "a")
