@@ -15,7 +15,7 @@ from typing import Any
 from scenario import assert_empty
 
 from distributed.protocol import messages as m
-from distributed.scheduler.state import SchedulerState, Settings
+from distributed.scheduler.state import SchedulerState, Settings, orders
 
 KEYS = [f"k{i}" for i in range(9)]
 ADDRESSES = [f"w{i}" for i in range(5)]
@@ -166,6 +166,7 @@ class World:
             (2, self.client_comes),
             (4, self.tick),
             (1, self.restart),
+            (2, self.order),
         ]
         self.weights = [weight for weight, _ in self.events]
 
@@ -450,6 +451,36 @@ class World:
         else:
             worker.outbox.append(m.LongRunning([key], [order.seq]))
         return f"{worker.address} {key}"
+
+    # ------------------------------------------------------------ code inside the scheduler
+
+    def order(self) -> str:
+        """A plugin has something done to a task; what makes no sense is refused, and changes nothing."""
+        key, ws = self.some(self.state.tasks), self.some(self.state.workers.values())
+        if key is None or ws is None:
+            return "-"
+        ts = self.state.tasks[key]
+        error = m.TaskError(b"", exception_text="raised by the task: ordered")
+        name, args = self.rng.choice(
+            [
+                ("drop_result", ()),
+                ("drop_result", ()),
+                ("compute", ()),
+                ("give_up", ("ordered",)),
+                ("fail", (error,)),
+                ("send", (ws,)),
+                ("send", (ws,)),
+                ("restrict", (self.rng.choice((None, ("w0",), ("w0", "w3"))),)),
+            ]
+        )
+        self.state.begin("plugin", name, self.now)
+        before = ts.state, self.state.ntransitions
+        try:
+            getattr(orders, name)(self.state, ts, *args)
+        except ValueError as refused:
+            assert (ts.state, self.state.ntransitions) == before
+            return f"{name} {key}: {refused}"
+        return f"{name} {key} {args}"
 
     # ------------------------------------------------------------ everything
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.protocol import messages as m
-from distributed.scheduler.state import SchedulerState, Settings
+from distributed.scheduler.state import SchedulerState, Settings, orders
 
 INDENT = "    "
 
@@ -213,6 +213,44 @@ class Scenario:
     def retire(self, words: Words) -> None:
         self.state.retire_worker(words.next(), self.now)
 
+    def order(self, words: Words) -> list[str] | None:
+        """``order released x``: what a plugin may have done to a task; says why when it is refused."""
+        finish, key, worker = words.next(), words.next(), words.get("worker", None)
+        ts, ws = self.state.tasks[key], self.state.workers[worker] if worker else None
+        self.state.begin("plugin", "order", self.now)
+        try:
+            if finish == "released":
+                orders.drop_result(self.state, ts)
+            elif finish == "waiting":
+                orders.compute(self.state, ts)
+            elif finish == "forgotten":
+                orders.give_up(self.state, ts, "by order")
+            elif finish == "erred":
+                orders.fail(self.state, ts, m.TaskError(b"", exception_text="Ordered", blamed_key=key))
+            elif ws is not None:
+                if finish == "memory":
+                    orders.hold(self.state, ts, ws, 8, "int")
+                elif finish == "processing":
+                    orders.send(self.state, ts, ws)
+                else:
+                    raise ScriptError(f"{words.line!r}: do not know {finish!r}")
+        except ValueError as error:
+            return [f"refused: {error}"]
+        return None
+
+    def restrict(self, words: Words) -> None:
+        """``restrict x workers=a,b``; without workers: all may run it."""
+        self.state.begin("plugin", "restrict", self.now)
+        workers = words.get("workers", None, comma)
+        for key in words.rest():
+            orders.restrict(self.state, self.state.tasks[key], workers)
+
+    def define(self, words: Words) -> None:
+        """``define x fn=f``: a record that nobody has asked for."""
+        self.state.begin("plugin", "define", self.now)
+        fn = words.get("fn", None)
+        orders.define(self.state, words.next(), (fn, fn.encode(), b"blob") if fn else None, b"")
+
     def tick(self, words: Words) -> list[str]:
         self.now += float(words.next())
         silent = self.state.tick(self.now)
@@ -331,7 +369,7 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
         *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "cancel"),
-        *("scatter", "retire", "tick", "wait", "show", "empty"),
+        *("scatter", "retire", "order", "restrict", "define", "tick", "wait", "show", "empty"),
     )
 }
 

@@ -19,7 +19,7 @@ from distributed.core.listening import listen_addresses, listen_at_first
 from distributed.protocol.messages import Key, Message
 from distributed.scheduler.data import DataOperations
 from distributed.scheduler.draining import REFUSAL, Draining
-from distributed.scheduler.extending import Extending
+from distributed.scheduler.feeds import Feeds
 from distributed.scheduler.peers import Peers
 from distributed.scheduler.replicas import Replicas
 from distributed.scheduler.state import (
@@ -39,7 +39,7 @@ logger = logging.getLogger("distributed.scheduler")
 TICK = 0.1
 
 
-class Scheduler(DataOperations, Peers, Vigil, Extending, Draining, Replicas):
+class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
     """The scheduler of a network.
 
     Parameters
@@ -57,6 +57,8 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Draining, Replicas):
         the scheduler stops by itself.
     validate : bool, optional
         Check all invariants of the state machine at the end of every turn. Slow.
+    transition_counter_max : int, optional
+        See :class:`~distributed.scheduler.steps.Steps`.
 
     Examples
     --------
@@ -130,10 +132,12 @@ class Scheduler(DataOperations, Peers, Vigil, Extending, Draining, Replicas):
                 **self.peer_handlers(),
                 **self.introspection_handlers(),
                 **self.replica_handlers(),
+                **self.feed_handlers(),
             }
         )
         self.idle_timeout = _seconds(idle_timeout, "distributed.scheduler.idle-timeout", 0.0)
         self.scheduler_file = scheduler_file
+        self.transition_counter_max = transition_counter_max
         for plugin in plugins or ():
             self.add_plugin(plugin)
         self._host = host

@@ -164,14 +164,12 @@ def release_keys(s: Index, cs: ClientState, msg: ReleaseKeys) -> None:
 
 
 def cancel_keys(s: Index, cs: ClientState, msg: CancelKeys) -> None:
-    cancel(s, cs, msg.keys, msg.force, msg.reason, msg.msg)
+    cancel(s, msg.keys, None if msg.force else cs, msg.reason, msg.msg)
     s.outbox.send(cs.name, CancelAnswered(msg.keys))
 
 
-def cancel(
-    s: Index, cs: ClientState, keys: Iterable[Key], force: bool = False, reason: str = "", msg: str = ""
-) -> None:
-    """Cancel tasks and all that depend on them, for this client or (``force``) for everybody."""
+def cancel(s: Index, keys: Iterable[Key], cs: ClientState | None, reason: str = "", msg: str = "") -> None:
+    """Cancel tasks and all that depend on them, for this client or (None) for everybody."""
     affected: dict[TaskState, None] = {}
     stack = [s.tasks[key] for key in keys if key in s.tasks]
     while stack:
@@ -181,7 +179,7 @@ def cancel(
             stack += ts.dependents
     for ts in affected:
         for client in ts.who_wants:
-            if force or client is cs:
+            if cs is None or client is cs:
                 unwant(ts, client)
                 s.outbox.cancelled(client.name, ts.key, reason or "cancelled by the user", msg)
     for ts in reversed(list(affected)):

@@ -121,6 +121,7 @@ class Index:
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)
         self.stimulus: Stimulus = ("", "", 0)
         self._nstimuli = 0
+        self.ntransitions = 0
 
     def begin(self, source: str, kind: str, now: float) -> None:
         """Everything from here on is caused by this event."""
@@ -134,6 +135,7 @@ class Index:
         if (start, finish) not in TRANSITIONS:
             raise InvalidTransition(f"{ts.key!r}: {start} -> {finish}, caused by {self.stimulus}")
         ts.state = finish
+        self.ntransitions += 1
         self.log.append((ts.key, start, finish, self.stimulus, self.now))
 
     def numbered(self, seq: int) -> bool:

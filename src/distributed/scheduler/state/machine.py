@@ -74,7 +74,7 @@ class SchedulerState(Index):
         cs = self.clients.get(client)
         if cs is not None:
             self.begin(client, "cancel", now)
-            client_events.cancel(self, cs, keys, force, reason, msg)
+            client_events.cancel(self, keys, None if force else cs, reason, msg)
 
     def client_disconnected(self, client: str, now: float) -> None:
         """A client's connection was lost; it has a grace time to come back."""

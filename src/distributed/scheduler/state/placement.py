@@ -257,6 +257,12 @@ def give(s: Index, ts: TaskState, ws: WorkerState, batch: _Batch) -> None:
         message.deps.append([])
 
 
+def give_alone(s: Index, ts: TaskState, ws: WorkerState) -> None:
+    """Hand one task, just taken off its queue, to a worker, whatever that has to do already."""
+    give(s, ts, ws, _Batch())
+    update_open(s, ws)
+
+
 def _begin_message(s: Index, ws: WorkerState, spec: TaskSpec, inline: bool) -> RunTasks:
     options = spec.options
     function = s.functions[spec.fn]
