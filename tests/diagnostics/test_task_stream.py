@@ -10,6 +10,7 @@ import pytest
 from distributed import Client, Scheduler, Worker, get_task_metadata, get_task_stream
 from distributed.protocol.messages import TasksFinished
 from distributed.scheduler.completions import Completions
+from distributed.utils_test import async_poll_for
 
 
 def test_spans_are_laid_out_without_overlap() -> None:
@@ -64,6 +65,34 @@ def test_task_stream() -> None:
                 assert await client.get_task_stream(start=time.time() + 1) == []
                 with pytest.raises(NotImplementedError, match="draw"):
                     client.get_task_stream(plot=True)
+
+    asyncio.run(test())
+
+
+def test_the_stream_is_remembered_as_long_as_somebody_holds_it() -> None:
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler, Worker(scheduler.address):
+            async with Client(scheduler.address, asynchronous=True) as client:
+                async with get_task_stream(client) as outer:
+                    async with get_task_stream(client) as inner:
+                        await client.submit(abs, -1)
+                    assert scheduler.plugins
+                    await client.submit(abs, -2)
+                assert (len(inner.data), len(outer.data)) == (1, 2)
+                assert not scheduler.plugins
+                await client.submit(abs, -3)  # nobody looks
+                assert len(await client.get_task_stream()) == 2
+                assert scheduler.plugins
+                await client.submit(abs, -4)
+                assert len(await client.get_task_stream()) == 3
+            await async_poll_for(lambda: not scheduler.plugins)
+            assert scheduler.get_task_stream() == []  # code of the scheduler has asked: that stays
+            async with Client(scheduler.address, asynchronous=True) as client:
+                await client.submit(abs, -5)
+                async with get_task_stream(client):
+                    pass
+            assert len(scheduler.get_task_stream()) == scheduler.get_task_stream_index() == 1
+            assert scheduler.plugins
 
     asyncio.run(test())
 

@@ -21,6 +21,7 @@ NO_DEFAULT = "__no_default__"
 class ServicesMixin:
     """The part of ``Client`` that is about the network's own services."""
 
+    id: str
     _session: Session
     sync: Callable[..., Any]
     extensions: Extensions
@@ -164,7 +165,7 @@ class ServicesMixin:
         filename: str = "task-stream.html",
         bokeh_resources: Any = None,
     ) -> Any:
-        """Which tasks ran when and where. The scheduler remembers them from the first call of this on.
+        """Which tasks ran when and where. The scheduler remembers them from the first call of this on, for this client.
 
         Parameters
         ----------
@@ -182,7 +183,9 @@ class ServicesMixin:
         """
         if plot:
             raise NotImplementedError("get_task_stream cannot draw (plot=); it returns the data")
-        return self.sync(self._session.call, "get_task_stream", start=start, stop=stop, count=count)
+        return self.sync(
+            self._session.call, "get_task_stream", start=start, stop=stop, count=count, client=self.id
+        )
 
     def profile(
         self,

@@ -56,7 +56,10 @@ SCHEDULER: dict[str, Extension] = {
     ),
     "metadata": Extension(f"{_COORDINATION}.metadata:SchedulerMetadata", ("get_metadata", "set_metadata")),
     "profile": Extension(f"{_DIAGNOSTICS}.profile:SchedulerProfile", ("profile",)),
-    "task_stream": Extension(f"{_DIAGNOSTICS}.task_stream:SchedulerTaskStream", ("get_task_stream",)),
+    "task_stream": Extension(
+        f"{_DIAGNOSTICS}.task_stream:SchedulerTaskStream",
+        ("get_task_stream", "start_task_stream", "stop_task_stream"),
+    ),
     "task_metadata": Extension(
         f"{_DIAGNOSTICS}.task_metadata:SchedulerTaskMetadata", ("start_task_metadata", "stop_task_metadata")
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from bisect import bisect_left
 from collections import deque
 from types import TracebackType
@@ -83,15 +84,58 @@ def _moment(given: Any, now: float) -> float:
 
 
 class SchedulerTaskStream:
-    """The scheduler's half of ``Client.get_task_stream``: begins to remember when it is first asked."""
+    """The scheduler's half: remembers which tasks ran as long as somebody holds it.
+
+    A client holds it from its first ``get_task_stream`` on until it is gone; a context manager while it is open; code
+    of the scheduler itself for ever. Otherwise nothing is paid for it; what was seen is forgotten with the last client
+    that has held it.
+    """
 
     def __init__(self, scheduler: Any) -> None:
-        self.plugin = scheduler.plugins.get(TaskStreamPlugin.name) or TaskStreamPlugin(scheduler)
+        self._scheduler = scheduler
+        self._plugin: TaskStreamPlugin | None = None
+        self._holders: dict[tuple[str | None, str], None] = {}
+
+    def _hold(self, client: str | None, name: str) -> TaskStreamPlugin:
+        self._holders[client, name] = None
+        if self._plugin is None:
+            self._plugin = self._scheduler.plugins.get(TaskStreamPlugin.name) or TaskStreamPlugin(
+                self._scheduler
+            )
+        elif TaskStreamPlugin.name not in self._scheduler.plugins:
+            self._scheduler.add_plugin(self._plugin)
+        return self._plugin
 
     def get_task_stream(
-        self, start: Any = None, stop: Any = None, count: int | None = None, start_index: int | None = None
+        self,
+        start: Any = None,
+        stop: Any = None,
+        count: int | None = None,
+        start_index: int | None = None,
+        client: str | None = None,
     ) -> list[Record]:
-        return self.plugin.collect(start, stop, count)
+        return self._hold(client, "").collect(start, stop, count)
+
+    def start_task_stream(self, name: str, client: str | None = None) -> int:
+        """Hold it under a name; returns how many tasks it has seen."""
+        return self._hold(client, name).index
+
+    def stop_task_stream(self, name: str, client: str | None = None, start: Any = None) -> list[Record]:
+        """What was seen since ``start``, and let go of it."""
+        records = self._hold(client, name).collect(start)
+        self._let_go((client, name))
+        return records
+
+    def client_gone(self, client: str) -> None:
+        for holder in [holder for holder in self._holders if holder[0] == client]:
+            self._let_go(holder)
+        if not self._holders:
+            self._plugin = None
+
+    def _let_go(self, holder: tuple[str | None, str]) -> None:
+        del self._holders[holder]
+        if not self._holders and TaskStreamPlugin.name in self._scheduler.plugins:
+            self._scheduler.remove_plugin(TaskStreamPlugin.name)
 
 
 # ---------------------------------------------------------------- client
@@ -125,27 +169,30 @@ class get_task_stream:
 
         if plot:
             raise NotImplementedError(
-                "get_task_stream cannot draw (plot=); the data is in its attribute 'data'"
+                "get_task_stream cannot draw (plot=); the data is in its attribute 'data', and performance_report draws"
             )
         self.data: list[Record] = []
         self.client = client or default_client()
-
-    def __enter__(self) -> get_task_stream:
-        self.client.get_task_stream(start=0, stop=0)  # begin to remember
-        self.start = time.time()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.data.extend(self.client.get_task_stream(start=self.start))
+        self._name = uuid.uuid4().hex
 
     async def __aenter__(self) -> get_task_stream:
-        await self.client.get_task_stream(start=0, stop=0)
+        await self._call("start_task_stream")
         self.start = time.time()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.data.extend(await self.client.get_task_stream(start=self.start))
+        self.data.extend(await self._call("stop_task_stream", start=self.start))
+
+    def __enter__(self) -> get_task_stream:
+        self.client.sync(self.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.client.sync(self.__aexit__, kind, error, traceback)
+
+    async def _call(self, operation: str, **kwargs: Any) -> Any:
+        return await self.client._session.call(operation, name=self._name, client=self.client.id, **kwargs)
