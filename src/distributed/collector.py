@@ -8,9 +8,9 @@ from types import TracebackType
 
 #: Allocations between two collections of the youngest generation, and how many of those for the older ones. The
 #: second bounds how long the loop is held: a collection of the middle generation looks at what these two say together.
-THRESHOLDS = (10_000, 8, 1_000)
+THRESHOLDS = (5_000, 2, 10_000)
 #: The same while a graph is made ready in a user's process: what is made then is no garbage.
-BUILDING = (10_000, 4, 1_000_000)
+BUILDING = (5_000, 2, 1_000_000)
 
 
 def tune_garbage_collector(collect: bool = True) -> None:

@@ -85,6 +85,38 @@ def test_small_messages_arrive_in_few_reads(run: Run, transport: Transport) -> N
     run(main())
 
 
+def test_what_comes_waits_while_receiving_is_paused(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        async with transport.pair() as (near, far), transport.pair(echo=True) as (other, _):
+            for round in (1, 2):
+                far.comm.pause_receiving()
+                far.comm.pause_receiving()
+                near.comm.write([WantKeys([round])])
+                for i in range(20):  # time enough for it to come, if it could
+                    other.comm.write([WantKeys([i])])
+                    await other.until(lambda p, n=20 * (round - 1) + i + 1: len(p.heard) == n)
+                assert len(far.heard) == round - 1
+                far.comm.resume_receiving()
+                far.comm.resume_receiving()
+                await far.until(lambda p, n=round: len(p.heard) == n)
+            assert far.heard == [WantKeys([1]), WantKeys([2])]
+
+    run(main())
+
+
+def test_a_connection_can_be_closed_while_receiving_is_paused(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        async with transport.pair() as (near, far):
+            far.comm.pause_receiving()
+            near.comm.write([WantKeys([1])])
+            await far.comm.close()
+            far.comm.resume_receiving()
+            await far.until(lambda p: p.comm.closed)
+            await near.until(lambda p: p.comm.closed)
+
+    run(main())
+
+
 def test_large_payloads_arrive_whole_and_writable(run: Run, transport: Transport) -> None:
     async def main() -> None:
         async with transport.pair() as (near, far):

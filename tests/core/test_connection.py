@@ -463,3 +463,57 @@ def test_what_takes_long_is_handled_in_order_with_the_loop_free_in_between(
             assert any(0 < n < 300 for n in turns)
 
     run(main())
+
+
+def test_nothing_more_is_received_until_what_takes_long_has_been_handled(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed.core import connection
+    from distributed.protocol.messages import SubmitTasks
+
+    monkeypatch.setattr(connection, "LONG_TURN", 0.0)
+
+    async def main() -> None:
+        handled: list[Any] = []
+        waiting: list[bool] = []
+
+        async with connected({"after": lambda: list(handled)}) as (near, far):
+            far.on_stream = lambda messages: handled.extend(message.keys[0] for message in messages)
+            pause, resume = far.comm.pause_receiving, far.comm.resume_receiving
+
+            def noted(function: Any, state: bool) -> Any:
+                def call() -> None:
+                    waiting.append(state)
+                    function()
+
+                return call
+
+            monkeypatch.setattr(far.comm, "pause_receiving", noted(pause, True))
+            monkeypatch.setattr(far.comm, "resume_receiving", noted(resume, False))
+            for i in range(50):
+                near.send(SubmitTasks(b"f", "inc", [i], [b"x" * 100_000]))
+                await asyncio.sleep(0)  # a frame each
+            assert await near.call("after") == list(range(50))
+        assert waiting[0]
+        assert waiting[-1] is False
+        assert waiting.count(False) <= waiting.count(True)
+
+    run(main())
+
+
+def test_a_frame_is_decoded_quickly() -> None:
+    """What holds many tasks is said in several frames, in the same order."""
+    from distributed.core.connection import TASKS_A_FRAME, _apart
+    from distributed.protocol.messages import ReleaseKeys, SubmitTasks
+
+    def tasks(n: int) -> SubmitTasks:
+        return SubmitTasks(b"f", "inc", list(range(n)), [b""] * n)
+
+    half, whole = tasks(TASKS_A_FRAME // 2), tasks(TASKS_A_FRAME)
+    few, release = tasks(1), ReleaseKeys(["x"])
+    assert list(_apart([release, half, half, release, few, whole, release, whole])) == [
+        [release, half, half],
+        [release, few, whole],
+        [release, whole],
+    ]
+    assert list(_apart([few] * 10)) == [[few] * 10]

@@ -98,6 +98,14 @@ class Comm(abc.ABC):
         return await self._inbox.take()
 
     @abc.abstractmethod
+    def pause_receiving(self) -> None:
+        """Let what comes from now on wait: with the system, and so at last with the peer."""
+
+    @abc.abstractmethod
+    def resume_receiving(self) -> None:
+        """Go on after :meth:`pause_receiving`."""
+
+    @abc.abstractmethod
     def write(self, messages: Sequence[Message]) -> None:
         """Send messages as one frame; never waits.
 

@@ -37,6 +37,7 @@ class InprocComm(Comm):
         self._on_messages: OnMessages | None = None
         self._on_close: OnClose | None = None
         self._early: list[Message] = []
+        self._paused = False
         self._closed = False
         self._reason: Exception | None = None
 
@@ -69,6 +70,13 @@ class InprocComm(Comm):
             self._close(CommClosedError(f"the event loop of {self.peer_address} is closed"))
             raise CommClosedError(f"the connection to {self.peer_address} is closed") from None
 
+    def pause_receiving(self) -> None:
+        self._paused = True
+
+    def resume_receiving(self) -> None:
+        self._paused = False
+        self._loop.call_soon(self._deliver, [])
+
     def _call(self, function: object, *args: object) -> None:
         """Run in this end's loop at its next turn; calls keep their order."""
         try:
@@ -79,7 +87,7 @@ class InprocComm(Comm):
         call(function, *args)  # type: ignore[arg-type]
 
     def _deliver(self, messages: list[Message]) -> None:
-        if self._on_messages is None:
+        if self._on_messages is None or self._paused:
             self._early += messages
         elif (
             not self._closed or self._reason is not None
@@ -120,6 +128,7 @@ class InprocComm(Comm):
     def _tell_closed(self) -> None:
         on_close = self._on_close
         if on_close is not None:
+            self._paused = False
             self._deliver([])
             self._on_close = self._on_messages = None
             on_close(self._reason)

@@ -245,6 +245,16 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
             self._receiving = True
             self._transport.resume_reading()
 
+    def pause_receiving(self) -> None:
+        if self._receiving and not self._closed:
+            self._receiving = False
+            self._transport.pause_reading()
+
+    def resume_receiving(self) -> None:
+        if not self._receiving and not self._closed:
+            self._receiving = True
+            self._transport.resume_reading()
+
     def write(self, messages: Sequence[Message]) -> None:
         if self._closed:
             raise CommClosedError(f"the connection to {self.peer_address} is closed")

@@ -9,7 +9,7 @@ import itertools
 import logging
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -30,10 +30,12 @@ MAX_UNBOUND_MESSAGES = 10_000
 
 _CALLS = frozenset({Request, Reply, ReplyError})
 
-#: Messages of thousands of tasks, which take milliseconds each; several in one frame, or in one read, hold the loop for
-#: ``LONG_TURN`` seconds at most.
+#: Messages of thousands of tasks, which take milliseconds each, to decode and to handle. Several of them hold the loop
+#: for ``LONG_TURN`` seconds at most: then nothing more is received until those that are here have been handled. A frame
+#: is decoded in one step, so none holds more than so many tasks and one message.
 _LONG = frozenset({SubmitGraph, SubmitTasks})
 LONG_TURN = 0.02
+TASKS_A_FRAME = 1_000
 
 
 class Connection:
@@ -146,7 +148,12 @@ class Connection:
     def _flush(self) -> None:
         self._flushing = False
         batch, self._batch = self._batch, []
-        if batch and not self._closed:
+        if not batch or self._closed:
+            return
+        if len(batch) > 1 and not _LONG.isdisjoint(map(type, batch)):
+            for part in _apart(batch):
+                self._write(part)
+        else:
             self._write(batch)
 
     def _write(self, batch: list[Message]) -> None:
@@ -248,6 +255,8 @@ class Connection:
                 self._turn_ends = monotonic() + LONG_TURN  # the loop's own time may stand still within a turn
                 self._loop.call_soon(self._next_turn)
             self._work_off()
+            if self._held:
+                self.comm.pause_receiving()
         else:
             self._handle(messages)
 
@@ -264,6 +273,8 @@ class Connection:
             self._loop.call_soon(self._next_turn)
             self._handle([self._held.popleft()])
             self._work_off()
+            if not self._held:
+                self.comm.resume_receiving()
 
     def _handle(self, messages: list[Message]) -> None:
         if _CALLS.isdisjoint(map(type, messages)):
@@ -429,6 +440,21 @@ class Connection:
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
         return f"<Connection{state} local={self.local_address} remote={self.peer_address}>"
+
+
+def _apart(batch: list[Message]) -> Iterator[list[Message]]:
+    """The same messages in parts that are decoded quickly: each ends where it has enough tasks."""
+    part: list[Message] = []
+    ntasks = 0
+    for message in batch:
+        part.append(message)
+        if type(message) in _LONG:
+            ntasks += len(message.keys)  # type: ignore[attr-defined]
+            if ntasks >= TASKS_A_FRAME:
+                yield part
+                part, ntasks = [], 0
+    if part:
+        yield part
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -22,7 +22,7 @@ from distributed.scheduler.state.records import PENDING_STATES, TaskState, Worke
 RECORD_NBYTES = 1_000
 
 #: Tasks that are let go in one go.
-MAX_RELEASED = 5_000
+MAX_RELEASED = 2_000
 
 
 def activate(s: Index, tasks: Iterable[TaskState]) -> None:
