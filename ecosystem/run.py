@@ -1,6 +1,7 @@
-"""Run programs of the ecosystem against this checkout, each in an environment of its own, and print a table.
+"""Run programs of the ecosystem against this checkout, in environments that it makes, and print a table.
 
 python ecosystem/run.py --only joblib,xarray
+python ecosystem/run.py --bounded --jobs 2    # the part that continuous integration runs
 python ecosystem/run.py --engine existing     # the same with the package that this one stands in for
 """
 
@@ -15,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from suite import SUITE, Entry
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 INSTALL_TIMEOUT = 900.0
+#: The versions of others that are run against, so that what fails fails because of a change of ours. An environment
+#: that cannot have those has a file of its own, with its name behind a hyphen.
+PINNED = HERE / "constraints.txt"
 
 
 @dataclass
@@ -47,6 +51,10 @@ def main() -> int:
     parser.add_argument("--bounded", action="store_true", help="only the part for continuous integration")
     parser.add_argument("--engine", choices=("ours", "existing"), default="ours")
     parser.add_argument("--venvs", type=Path, default=Path(tempfile.gettempdir()) / "distributed-ecosystem")
+    parser.add_argument("--jobs", type=int, default=1, help="entries that run at the same time (default: 1)")
+    parser.add_argument(
+        "--unpinned", action="store_true", help=f"the newest versions, not those of {PINNED.name}"
+    )
     parser.add_argument("--install-only", action="store_true", help="make the environments, run nothing")
     parser.add_argument("--list", action="store_true", help="name the entries, run nothing")
     options = parser.parse_args()
@@ -58,22 +66,36 @@ def main() -> int:
     directory = options.venvs / options.engine
     directory.mkdir(parents=True, exist_ok=True)
     wheels = build(directory / "wheels") if options.engine == "ours" else None
-    results = []
-    prepared: dict[str, str] = {}
+    print(f"{'entry':22}{'outcome':16}{'seconds':>8}  tests", flush=True)
+    failed = 0
+    for result in results(entries, directory, wheels, options):
+        failed += result.outcome not in ("ok", "installed")
+        print(line(result), flush=True)
+    return failed
+
+
+def results(
+    entries: list[Entry], directory: Path, wheels: Path | None, options: argparse.Namespace
+) -> Iterator[Result]:
+    """Make the environments, one after the other, then run the entries, ``--jobs`` at a time."""
+    problems: dict[str, str] = {}
+    start = time.monotonic()
     for entry in entries:
-        if entry.environment not in prepared:
-            prepared[entry.environment] = prepare(entry, directory, wheels)
-        problem = prepared[entry.environment]
+        if entry.environment not in problems:
+            versions = None if options.unpinned else pinned(entry.environment)
+            problems[entry.environment] = prepare(entry, entries, directory, wheels, versions)
+    yield Result("(environments)", "installed", time.monotonic() - start)
+
+    def outcome(entry: Entry) -> Result:
+        problem = problems[entry.environment]
         if problem:
-            result = Result(entry.name, "no environment", 0.0, notes=[problem])
-        elif options.install_only:
-            result = Result(entry.name, "installed", 0.0)
-        else:
-            result = run(entry, directory / entry.environment, directory / "logs")
-        results.append(result)
-        print(f"{result.name}: {result.outcome} {result.counts} ({result.seconds:.0f} s)", flush=True)
-    print("\n" + table(results))
-    return sum(result.outcome not in ("ok", "installed") for result in results)
+            return Result(entry.name, "no environment", 0.0, notes=[problem])
+        if options.install_only:
+            return Result(entry.name, "installed", 0.0)
+        return run(entry, directory / entry.environment, directory / "logs")
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        yield from pool.map(outcome, entries)
 
 
 def select(only: str | None, *, bounded: bool) -> list[Entry]:
@@ -98,21 +120,40 @@ def build(wheels: Path) -> Path:
     return wheels
 
 
-def prepare(entry: Entry, directory: Path, wheels: Path | None) -> str:
-    """Make or bring up to date the environment of an entry; what went wrong, or nothing."""
+def pinned(environment: str) -> Path:
+    """The constraints for an environment."""
+    own = PINNED.with_name(f"{PINNED.stem}-{environment}{PINNED.suffix}")
+    return own if own.exists() else PINNED
+
+
+def prepare(
+    entry: Entry, entries: list[Entry], directory: Path, wheels: Path | None, versions: Path | None
+) -> str:
+    """Make or bring up to date the environment of an entry, for all of ``entries`` that share it.
+
+    Returns
+    -------
+    str
+        What went wrong, or nothing.
+    """
     path = directory / entry.environment
     packages = sorted(
-        {package for other in SUITE if other.environment == entry.environment for package in other.packages}
+        {package for other in entries if other.environment == entry.environment for package in other.packages}
     )
     marker = path / "packages.txt"
-    wanted = hashlib.sha256("\n".join(packages).encode()).hexdigest()
+    wanted = hashlib.sha256(
+        "\n".join([*packages, versions.read_text() if versions else ""]).encode()
+    ).hexdigest()
     python = path / "bin" / "python"
     try:
         if not marker.exists() or marker.read_text() != wanted:
-            venv.create(path, with_pip=True, clear=True)
-            pip(python, wheels, ["distributed-network" if wheels else "distributed", *packages])
+            subprocess.run(
+                [sys.executable, "-m", "venv", "--clear", "--without-pip", str(path)], check=True, timeout=60
+            )
+            engine = "distributed-network" if wheels else "distributed"
+            pip(python, wheels, versions, [engine, *packages])
         elif wheels:
-            pip(python, wheels, ["--force-reinstall", "--no-deps", "distributed-network"])
+            pip(python, wheels, versions, ["--force-reinstall", "--no-deps", "distributed-network"])
         check_engine(python, ours=wheels is not None)
     except subprocess.TimeoutExpired:
         return f"the installation took longer than {INSTALL_TIMEOUT:.0f} s"
@@ -122,11 +163,18 @@ def prepare(entry: Entry, directory: Path, wheels: Path | None) -> str:
     return ""
 
 
-def pip(python: Path, wheels: Path | None, arguments: list[str]) -> None:
-    """Install; with our wheels, nothing but the stub can be taken for ``distributed``."""
+def pip(python: Path, wheels: Path | None, versions: Path | None, arguments: list[str]) -> None:
+    """Install with our own pip; with our wheels, nothing but the stub can be taken for ``distributed``.
+
+    Nothing is compiled ahead: of all that is installed here, little is imported.
+    """
     ours = ["--find-links", str(wheels), "--constraint", str(wheels / "constraints.txt")] if wheels else []
-    command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *ours, *arguments]
-    subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT, capture_output=True)
+    pins = ["--constraint", str(versions)] if versions else []
+    options = ["-q", "--no-compile", "--disable-pip-version-check", "--no-warn-script-location"]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", *options]
+    subprocess.run(
+        [*command, *ours, *pins, *arguments], check=True, timeout=INSTALL_TIMEOUT, capture_output=True
+    )
 
 
 def check_engine(python: Path, *, ours: bool) -> None:
@@ -240,14 +288,10 @@ def tail(log: Path, nlines: int = 6) -> str:
     return "\n".join(log.read_text(errors="replace").strip().splitlines()[-nlines:])
 
 
-def table(results: Iterable[Result]) -> str:
-    """A table for people, with what went wrong underneath."""
-    lines = [f"{'name':22}{'outcome':16}{'seconds':>8}  tests"]
-    lines += [f"{r.name:22}{r.outcome:16}{r.seconds:8.1f}  {r.counts}" for r in results]
-    for result in results:
-        lines += ["", f"{result.name}:"] * bool(result.notes)
-        lines += [f"  {line}" for note in result.notes for line in note.splitlines()]
-    return "\n".join(lines)
+def line(result: Result) -> str:
+    """A row of the table, with what went wrong or is known underneath."""
+    row = f"{result.name:22}{result.outcome:16}{result.seconds:8.1f}  {result.counts}".rstrip()
+    return "\n".join([row, *(f"    {line}" for note in result.notes for line in note.splitlines())])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Entry:
     timeout : float
         Seconds, without the installation.
     group : str
-        Entries of one group share an environment.
+        Entries of one group share an environment: what users install together, and made once it serves them all.
     bounded : bool
         Whether it belongs to the part that continuous integration runs.
     """
@@ -50,6 +50,8 @@ PYTEST = ("pytest", "pytest-timeout")
 DASK = ("dask[array,dataframe]", "pyarrow", "pandas", "numpy", "zarr", "graphviz", *PYTEST)
 JOBLIB = ("scikit-learn", "joblib", *PYTEST)
 XARRAY = ("xarray", "dask[array]", "netCDF4", "h5netcdf", "h5py", "zarr", *PYTEST)
+XGBOOST = ("xgboost-cpu", "dask[array,dataframe]", "scikit-learn")
+LIGHTGBM = ("lightgbm", "dask[array,dataframe]", "scikit-learn")
 JOBQUEUE = ("dask-jobqueue", "pytest-asyncio", *PYTEST)
 
 #: Reasons of failures that are known.
@@ -58,15 +60,15 @@ DAEMON = "expects worker processes that may not have children; ours may, so noth
 STORY = "reads the words of the other package's log of its worker's state machine"
 
 SUITE = (
-    Entry("dataframe", DASK, program="dask_dataframe.py", group="dask", bounded=True),
-    Entry("array", DASK, program="dask_array.py", group="dask", bounded=True),
+    Entry("dataframe", DASK, program="dask_dataframe.py", group="stack", bounded=True),
+    Entry("array", DASK, program="dask_array.py", group="stack", bounded=True),
     Entry(
         "dask-tests",
         DASK,
         tests=("dask.tests.test_distributed",),
         known={"test_fusion_barrier_task": P2P},
         timeout=1200,
-        group="dask",
+        group="stack",
     ),
     Entry(
         "dask-tests-more",
@@ -86,9 +88,9 @@ SUITE = (
         ),
         known={"dask_expr.tests.test_distributed": P2P},
         timeout=900,
-        group="dask",
+        group="stack",
     ),
-    Entry("joblib", JOBLIB, program="joblib_grid_search.py", group="joblib", bounded=True),
+    Entry("joblib", JOBLIB, program="joblib_grid_search.py", group="stack", bounded=True),
     Entry(
         "joblib-tests",
         JOBLIB,
@@ -101,15 +103,15 @@ SUITE = (
             "test_manual_scatter": "counts one pickling of an argument more than there is here",
         },
         timeout=600,
-        group="joblib",
+        group="stack",
     ),
-    Entry("xarray", XARRAY, program="xarray_climate.py", group="xarray", bounded=True),
-    Entry("xarray-tests", XARRAY, tests=("xarray.tests.test_distributed",), timeout=900, group="xarray"),
-    Entry("xgboost", ("xgboost-cpu", "dask[array,dataframe]", "scikit-learn"), program="xgboost_train.py"),
-    Entry("lightgbm", ("lightgbm", "dask[array,dataframe]", "scikit-learn"), program="lightgbm_train.py"),
-    Entry("dask-image", ("dask-image",), program="dask_image_filter.py"),
+    Entry("xarray", XARRAY, program="xarray_climate.py", group="stack", bounded=True),
+    Entry("xarray-tests", XARRAY, tests=("xarray.tests.test_distributed",), timeout=900, group="stack"),
+    Entry("xgboost", XGBOOST, program="xgboost_train.py", group="stack", bounded=True),
+    Entry("lightgbm", LIGHTGBM, program="lightgbm_train.py", group="stack", bounded=True),
+    Entry("dask-image", ("dask-image",), program="dask_image_filter.py", group="stack", bounded=True),
     Entry("dask-ml", ("dask-ml",), program="dask_ml_search.py"),
-    Entry("dask-jobqueue", JOBQUEUE, program="jobqueue_local.py", group="jobqueue"),
+    Entry("dask-jobqueue", JOBQUEUE, program="jobqueue_local.py", group="stack", bounded=True),
     Entry(
         "dask-jobqueue-tests",
         JOBQUEUE,
@@ -122,7 +124,7 @@ SUITE = (
             "test_slurm": "asks the queueing system when it is imported",
         },
         timeout=900,
-        group="jobqueue",
+        group="stack",
     ),
     Entry(
         "prefect-dask",
@@ -130,5 +132,5 @@ SUITE = (
         program="prefect_flow.py",
         timeout=400,
     ),
-    Entry("streamz", ("streamz", "pandas", *PYTEST), program="streamz_pipeline.py"),
+    Entry("streamz", ("streamz", "pandas"), program="streamz_pipeline.py", group="stack", bounded=True),
 )

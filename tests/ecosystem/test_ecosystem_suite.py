@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -52,6 +53,16 @@ def test_entries_name_programs_and_plugins_that_are_there(modules):
     assert any(entry.bounded for entry in suite.SUITE)
 
 
+def test_every_package_is_pinned(modules):
+    run, _, suite = modules
+    for entry in [entry for entry in suite.SUITE if entry.bounded]:
+        names = {
+            line.partition("==")[0].lower() for line in run.pinned(entry.environment).read_text().splitlines()
+        }
+        for package in entry.packages:
+            assert re.split(r"[\[<>=]", package)[0].lower() in names, (entry.name, package)
+
+
 def test_known_failures_do_not_fail_an_entry(modules, tmp_path):
     run, _, suite = modules
     report = tmp_path / "report.xml"
@@ -70,7 +81,7 @@ def test_known_failures_do_not_fail_an_entry(modules, tmp_path):
     result = run.Result("x", "ok", 0.0)
     run.judge(suite.Entry("x", (), tests=("m",)), report, result)
     assert result.outcome == "failed"
-    assert "m::test_b" in run.table([result])
+    assert "m::test_b" in run.line(result)
 
 
 def test_a_program_that_takes_too_long_is_killed_with_its_children(modules, tmp_path):
