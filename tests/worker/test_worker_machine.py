@@ -605,3 +605,17 @@ def test_functions_must_be_sent_again_to_a_worker_that_registered_anew():
     bench.state.scheduler_lost()
     [message] = bench.run("x")
     assert isinstance(message, TasksErred)
+
+
+def test_what_stands_on_a_task_that_is_returned_as_it_should_start_is_returned_with_it():
+    """``y`` waits for ``d`` and ``x``; ``x`` waits for ``d``, and then cannot start: its other dependency was freed."""
+    bench = Bench()
+    bench.run("e")
+    bench.finish("e")
+    bench.run("x", deps=["d", "e"], holders=[("d", 10, [A])])
+    bench.run("y", deps=["d", "x"], holders=[("d", 10, [A])])
+    bench.handle(FreeKeys(["e"]))
+    [returned, copied] = bench.deliver(("d", 5))
+    assert copied == ReplicasAdded(["d"], [100])
+    assert (returned.keys, returned.reason) == (["x", "y"], "missing")
+    assert bench.states == {"d": "memory"}

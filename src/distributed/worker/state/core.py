@@ -167,7 +167,11 @@ class Core:
     def _wake_dependents(self, ts: TaskState) -> None:
         dependents, ts.dependents = ts.dependents, None
         for key in dependents:
-            self._arrived(self.tasks[key], ts.key)
+            dependent = self.tasks.get(key)
+            if (
+                dependent is not None
+            ):  # else it stood on another of these, which had to be returned a moment ago
+                self._arrived(dependent, ts.key)
 
     def _arrived(self, ts: TaskState, dep: Key) -> None:
         ts.waits.discard(dep)
