@@ -13,6 +13,8 @@
     ├── Reschedule                    raised by a task: run me elsewhere
     ├── KilledWorker                  a task was running on too many workers as they died
     ├── LostDataError                 scattered data is gone with the workers that held it
+    ├── TypeError
+    │   └── ImmovableDataError        a result cannot be pickled, and is asked for where it is not
     └── OSError
         ├── CommClosedError           the connection is gone
         │   └── RPCClosed             the rpc object itself was closed
@@ -113,6 +115,14 @@ class RemoteError(Exception):
 
 class Reschedule(Exception):
     """Raised inside a task: give this task back to the scheduler, which runs it again, maybe on another worker."""
+
+
+class ImmovableDataError(TypeError):
+    """A result that cannot be pickled is asked for where it is not.
+
+    Raised by ``gather`` and ``result``, and by a task that would need two such results of different workers. Names the
+    key, the worker that holds it, and why it cannot leave.
+    """
 
 
 class KilledWorker(Exception):

@@ -89,13 +89,20 @@ class Worker:
         """Get a copy; None when it is here, else who did not deliver."""
         if key in self.memory:
             return None
+        failed = []
         for address in addresses:
             peer = world.workers.get(address)
-            if peer is not None and key in peer.memory:
+            if peer is None or key not in peer.memory:
+                failed.append(address)
+            elif key in world.immovable:
+                self.outbox.append(m.ResultsImmovable([key], [address], ["lock"]))
+                if world.rng.random() < 0.5:
+                    peer.outbox.append(m.ResultsImmovable([key], [address], ["lock"]))
+            else:
                 self.memory[key] = peer.memory[key]
                 self.outbox.append(m.ReplicasAdded([key], [self.memory[key]]))
                 return None
-        return list(addresses) or [self.address]
+        return failed if addresses else [self.address]
 
     def start(self, key: str, world: World) -> None:
         order = self.orders[key]
@@ -144,6 +151,7 @@ class World:
         self.deps = {
             key: rng.sample(KEYS[:i], min(i, rng.choice((0, 0, 1, 2, 3)))) for i, key in enumerate(KEYS)
         }
+        self.immovable = {key for key in KEYS if rng.random() < 0.15}
         self.options = {key: self.some_options() for key in KEYS}
         self.events: list[tuple[int, Callable[[], str]]] = [
             (6, self.submit),
@@ -589,7 +597,9 @@ class World:
                 if ts.state == "erred":
                     assert ts.error is not None
                     assert said == ts.error.exception_text
-                    assert said.startswith(("raised by the task", "KilledWorker", "LostDataError")), said
+                    assert said.startswith(
+                        ("raised by the task", "KilledWorker", "LostDataError", "ImmovableDataError")
+                    ), said
         for worker in self.workers.values():
             ws = s.workers[worker.address]
             held = {ts.key for ts in ws.has_what}

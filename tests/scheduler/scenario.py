@@ -342,6 +342,12 @@ class Scenario:
     def misses(self, worker: str, words: Words) -> None:
         self.say(worker, m.ReplicasMissing([(key, where.split("+")) for key, where in pairs(words.next())]))
 
+    def holds(self, worker: str, words: Words) -> None:
+        """``b holds x:lock``: it was asked for x and cannot pickle it. ``by=`` names who asked and tells."""
+        immovable = pairs(words.next())
+        keys, reasons = [key for key, _ in immovable], [reason for _, reason in immovable]
+        self.say(words.get("by", worker), m.ResultsImmovable(keys, [worker] * len(keys), reasons))
+
     def becomes(self, worker: str, words: Words) -> None:
         self.say(worker, m.WorkerStatusChanged(words.next()))
 
@@ -376,7 +382,18 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
 SUBJECT_COMMANDS: dict[str, Callable[[Scenario, str, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
-        *("finishes", "errs", "returns", "secedes", "copies", "misses", "becomes", "heartbeat", "leaves"),
+        *(
+            "finishes",
+            "errs",
+            "returns",
+            "secedes",
+            "copies",
+            "misses",
+            "holds",
+            "becomes",
+            "heartbeat",
+            "leaves",
+        ),
         *("dies", "disconnects"),
     )
 }

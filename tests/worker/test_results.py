@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distributed.protocol.payload import unpack
+from distributed.exceptions import ImmovableDataError
+from distributed.protocol.payload import pack, unpack
 from distributed.worker.results import INLINE_NBYTES, describe, pack_result, sizeof, typename
 
 
@@ -74,6 +75,11 @@ def test_typename():
 
 
 def test_a_result_that_cannot_be_pickled_says_so_where_it_is_unpickled():
-    payload = pack_result("k", (i for i in ()))
-    with pytest.raises(TypeError, match=r"Could not serialize result 'k' of type generator: .*cannot pickle"):
+    payload, reason = pack_result("k", (i for i in ()), "tcp://a:1")
+    assert reason.startswith("generator: TypeError: cannot pickle")
+    with pytest.raises(
+        ImmovableDataError,
+        match=r"Could not serialize result 'k' of type generator: .*cannot leave tcp://a:1",
+    ):
         unpack(payload)
+    assert pack_result("k", 1, "tcp://a:1") == (pack(1), "")

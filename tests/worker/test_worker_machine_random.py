@@ -44,7 +44,7 @@ events = st.one_of(
         st.sampled_from(["finish", "finish", "fail", "missing", "reschedule"]),
     ),
     st.tuples(st.just("secede"), st.integers(0, 10)),
-    st.tuples(st.just("deliver"), st.integers(0, 10), st.sets(keys)),
+    st.tuples(st.just("deliver"), st.integers(0, 10), st.sets(keys), st.sets(keys)),
     st.tuples(st.just("break"), st.integers(0, 10), st.booleans()),
     st.tuples(st.just("status"), st.sampled_from(["running", "paused", "closing_gracefully"])),
     st.tuples(st.just("time"), st.floats(0, 1)),
@@ -124,11 +124,12 @@ class History:
         if started := list(self.bench.started.values()):
             self.bench.state.tasks_seceded([started[n % len(started)]])
 
-    def deliver(self, n: int, have: Any) -> None:
+    def deliver(self, n: int, have: Any, immovable: Any) -> None:
         if gathers := self.bench.gathers:
             gather = gathers.pop(n % len(gathers))
             results = [(key, "fetched", 10) for key in gather.keys if key in have]
-            self.bench.state.gathered(gather.worker, results, self.bench.now)
+            stuck = [(key, gather.worker, "a lock") for key in gather.keys if key in immovable]
+            self.bench.state.gathered(gather.worker, results, self.bench.now, immovable=stuck)
 
     def break_(self, n: int, busy: bool) -> None:
         if gathers := self.bench.gathers:
@@ -161,7 +162,7 @@ class History:
             elif self.bench.started:
                 self.end(0, "finish")
             elif self.bench.gathers:
-                self.deliver(0, set(KEYS))
+                self.deliver(0, set(KEYS), set())
             elif (wake_at := self.bench.state.wake_at()) is not None and wake_at > self.bench.now:
                 self.bench.now = wake_at
             else:
@@ -224,7 +225,7 @@ def test_random_histories_reach_every_transition() -> None:
                 "start": (random.randint(0, 9),),
                 "end": (random.randint(0, 9), random.choice(["finish", "fail", "missing"])),
                 "secede": (random.randint(0, 9),),
-                "deliver": (random.randint(0, 9), set(random.sample(KEYS, 4))),
+                "deliver": (random.randint(0, 9), set(random.sample(KEYS, 4)), set(random.sample(KEYS, 1))),
                 "break_": (random.randint(0, 9), random.random() < 0.5),
                 "status": (random.choice(["running", "running", "paused"]),),
                 "time": (0.05,),

@@ -22,6 +22,7 @@ from distributed.protocol.messages import (
     FreeKeys,
     Message,
     PutFunctions,
+    ResultsImmovable,
     RunTasks,
     SetWorkerStatus,
     StealTasks,
@@ -431,15 +432,20 @@ def test_a_result_that_cannot_be_pickled():
                 answer = await peer.get_data(keys=["lock", "x", "unknown"])
             assert [key for key, _ in answer["data"]] == ["lock", "x"]
             assert unpack(answer["data"][1][1]) == 2
+            [[key, holder, reason]] = answer["immovable"]
+            assert (key, holder) == ("lock", a.address)
+            assert reason == "_thread.lock: TypeError: cannot pickle '_thread.lock' object"
             with pytest.raises(TypeError, match=r"Could not serialize result 'lock' of type _thread.lock"):
                 unpack(answer["data"][0][1])
             scheduler.run(a, type, {"here": (Ref("lock"),)}, deps=["lock"])  # fine where it is
             scheduler.run(
                 b, type, {"there": (Ref("lock"),)}, deps=["lock"], holders=[("lock", 1, [a.address])]
             )
-            [error] = await until(lambda: scheduler.heard(TasksErred))
-            assert error.keys == ["there"]
-            assert "Could not serialize result 'lock'" in error.errors[0].exception_text
+            [returned] = await until(lambda: scheduler.heard(TasksReturned))
+            assert returned.keys == ["there"]
+            told = scheduler.heard(ResultsImmovable)  # by a, which was asked twice, and by b
+            assert [message.keys for message in told] == [["lock"]] * 3
+            assert {*(holder for message in told for holder in message.holders)} == {a.address}
             await until(lambda: "here" in scheduler.finished())
 
     run(test)

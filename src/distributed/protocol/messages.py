@@ -390,6 +390,17 @@ class ReplicasMissing(Message):
     missing: list[tuple[WireKey, list[str]]]
 
 
+class ResultsImmovable(Message):
+    """``holders[i]`` has ``keys[i]`` and cannot hand it out, for it cannot be pickled; ``reasons[i]`` says why.
+
+    Said by the holder, when it was asked, and by a worker that was told so in place of the result.
+    """
+
+    keys: list[WireKey]
+    holders: list[str]
+    reasons: list[str]
+
+
 class WorkerHeartbeat(Message):
     """The worker lives. ``metrics``: ``cpu`` (percent), ``memory`` (bytes), ``executing``, ``ready``, … free-form."""
 
@@ -453,6 +464,7 @@ WorkerToScheduler: TypeAlias = (
     | LongRunning
     | ReplicasAdded
     | ReplicasMissing
+    | ResultsImmovable
     | WorkerHeartbeat
     | WorkerStatusChanged
     | WorkerClosing

@@ -33,9 +33,11 @@ class DataOperations(SchedulerBase):
         -------
         dict
             ``{"status": "OK", "data": [[key, payload], ...]}``, or ``{"status": "error", "keys": [...]}`` with
-            those that no worker delivered: they are being computed again, or gone.
+            those that no worker delivered: they are being computed again, or gone. ``immovable`` as in the answer of
+            ``get_data``: those that no holder could hand out.
         """
         data: list[Any] = []
+        stuck: dict[Key, tuple[Any, Any]] = {}  # the payload that says so, and who has it and why
         missing = list(keys)
         tried: dict[Key, set[str]] = {}
         while missing:
@@ -53,9 +55,14 @@ class DataOperations(SchedulerBase):
                 *(self._get_data(address, batch) for address, batch in plan.items())
             )
             found: list[Any] = []
-            for (address, batch), pairs in zip(plan.items(), answers, strict=True):
-                found += pairs or ()
-                if pairs is not None and len(pairs) < len(batch):
+            for (address, batch), answer in zip(plan.items(), answers, strict=True):
+                if answer is None:
+                    continue
+                pairs = answer["data"]
+                refused = {entry[0]: entry for entry in answer.get("immovable") or ()}
+                stuck.update((pair[0], (pair, refused[pair[0]])) for pair in pairs if pair[0] in refused)
+                found += [pair for pair in pairs if pair[0] not in refused]
+                if len(pairs) < len(batch):
                     here = {pair[0] for pair in pairs}
                     gone = [key for key in batch if key not in here]
                     self.state.not_delivered(address, gone, time.monotonic())
@@ -63,12 +70,15 @@ class DataOperations(SchedulerBase):
             data += found
             delivered = {pair[0] for pair in found}
             missing = [key for key in missing if key not in delivered]
+        refusals = [stuck[key] for key in missing if key in stuck]
+        missing = [key for key in missing if key not in stuck]
         if missing:
             return {"status": "error", "keys": missing}
-        return {"status": "OK", "data": data}
+        reply = {"status": "OK", "data": data + [pair for pair, _ in refusals]}
+        return {**reply, "immovable": [entry for _, entry in refusals]} if refusals else reply
 
-    async def _get_data(self, address: str, keys: list[Key]) -> list[Any] | None:
-        """What a worker holds of these keys; None if it could not be asked, or is busy."""
+    async def _get_data(self, address: str, keys: list[Key]) -> dict[str, Any] | None:
+        """The answer of a worker to ``get_data``; None if it could not be asked, or is busy."""
         try:
             answer = await self.pool(address).get_data(keys=keys, who="scheduler")
         except (CommClosedError, ConnectError):
@@ -79,8 +89,7 @@ class DataOperations(SchedulerBase):
                 answer = await stream.request("get_data", {"keys": keys, "who": "scheduler"})
             except CommClosedError:
                 return None
-        pairs: list[Any] = answer["data"]
-        return pairs if answer["status"] == "OK" else None
+        return answer if answer["status"] == "OK" else None
 
     async def scatter(
         self,

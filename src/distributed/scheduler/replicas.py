@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed import config
+from distributed.exceptions import ImmovableDataError
 from distributed.protocol.messages import (
     ClientHeartbeat,
     Key,
@@ -24,7 +25,7 @@ from distributed.protocol.messages import (
     WorkerStatusChanged,
 )
 from distributed.scheduler.base import SchedulerBase
-from distributed.scheduler.state import client_events, copies, lifecycle, placement
+from distributed.scheduler.state import client_events, copies, immovable, lifecycle, placement
 
 if TYPE_CHECKING:
     from distributed.scheduler.state import TaskState, WorkerState
@@ -113,7 +114,16 @@ class Replicas(SchedulerBase):
             await self._arrived(orders, deadline)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"replicate: copies are lost as fast as they are made, in {_TIMEOUT:g} s")
+        self._refuse_immovable(keys, wanted)
         return {"status": "OK"}
+
+    def _refuse_immovable(self, keys: Iterable[Key], wanted: int) -> None:
+        """Raise ImmovableDataError where a result has fewer copies than wanted, for it cannot be copied."""
+        tasks = [self.state.tasks[key] for key in keys if key in self.state.tasks]
+        for ts in tasks:
+            if immovable.is_stuck(ts) and len(ts.who_has) < wanted:
+                [(ws, reason), *_] = (ts.immovable or {}).items()
+                raise ImmovableDataError(f"replicate: {ts.key!r} cannot leave {ws.address}: {reason}")
 
     def _missing_copies(
         self, keys: Iterable[Key], chosen: list[WorkerState], wanted: int, branching_factor: int
@@ -122,7 +132,7 @@ class Replicas(SchedulerBase):
         load = {ws: ws.nbytes for ws in chosen}
         for key in keys:
             ts = self.state.tasks.get(key)
-            if ts is None or ts.state != "memory":
+            if ts is None or ts.state != "memory" or immovable.is_stuck(ts):
                 continue
             lacking = [ws for ws in chosen if ws not in ts.who_has]
             count = min(wanted - (len(chosen) - len(lacking)), branching_factor * len(ts.who_has))
@@ -422,7 +432,10 @@ def _balancing_moves(
         movable = [
             ts
             for ts in sender.has_what
-            if len(ts.who_has) == 1 and ts.nbytes > 0 and (allowed is None or ts.key in allowed)
+            if len(ts.who_has) == 1
+            and ts.nbytes > 0
+            and not ts.immovable
+            and (allowed is None or ts.key in allowed)
         ]
         for ts in sorted(movable, key=lambda ts: -ts.nbytes):
             if load[sender] <= high or load[sender] < sender_min * sender.memory_limit:

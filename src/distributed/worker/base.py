@@ -130,11 +130,13 @@ class WorkerBase(Server):
         busy = unreachable = False
         detour = peer in self.state.fetching.on_detour
         results: list[tuple[Any, Packed, int]] | None = None
+        immovable: list[Any] = []
         try:
             answer = await (self._ask_by_detour if detour else self._ask_peer)(peer, keys, patience)
             busy = answer["status"] == "busy"
             if answer["status"] == "OK":
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
+                immovable = answer.get("immovable") or []
         except OSError as error:  # also TimeoutError, and all that a broken connection raises
             unreachable = error.errno != errno.ECONNREFUSED  # else nobody is there, for whomever
             how = (
@@ -147,7 +149,7 @@ class WorkerBase(Server):
             logger.exception("could not fetch %d results from %s", len(keys), peer)
         now = time.monotonic()
         if results is not None:
-            self.state.gathered(peer, results, now)
+            self.state.gathered(peer, results, now, immovable=immovable)
         else:
             self.state.gather_failed(peer, now, busy=busy, unreachable=unreachable)
         self.turn()

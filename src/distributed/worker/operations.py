@@ -63,22 +63,30 @@ class Operations(WorkerBase):
         -------
         dict
             ``status``: "OK", or "busy" when too many large transfers are under way: ask again later. ``data``: pairs
-            of key and payload. Keys not held are absent. The payload of a result that cannot be pickled raises a
-            TypeError that says so when it is unpickled.
+            of key and payload. Keys not held are absent. The payload of a result that cannot be pickled raises an
+            ImmovableDataError when it is unpickled. ``immovable``: [key, address of the holder, reason] of these.
         """
         tasks = self.state.tasks
         held = [(key, self.data.raw(key)) for key in keys if key in self.data]
         total = sum(tasks[key].nbytes for key, _ in held if key in tasks)
         if total < OFFLOAD_NBYTES:
-            return {"status": "OK", "data": [[key, _payload(key, value)] for key, value in held]}
+            return self._packed(*_pack_all(held, self.address))
         if self._transfers >= self.max_transfers:
             return {"status": "busy", "data": []}
         self._transfers += 1
         try:
-            data = await asyncio.to_thread(lambda: [[key, _payload(key, value)] for key, value in held])
+            packed = await asyncio.to_thread(_pack_all, held, self.address)
         finally:
             self._transfers -= 1
-        return {"status": "OK", "data": data}
+        return self._packed(*packed)
+
+    def _packed(self, data: list[Any], immovable: list[tuple[Key, str]]) -> dict[str, Any]:
+        if not immovable:
+            return {"status": "OK", "data": data}
+        self.state.immovable(immovable)
+        self.turn()
+        stuck = [[key, self.address, reason] for key, reason in immovable]
+        return {"status": "OK", "data": data, "immovable": stuck}
 
     async def update_data(
         self, data: list[Any], stimulus_id: str | None = None, nfrees: int = 0
@@ -236,13 +244,22 @@ class Operations(WorkerBase):
         return [[key, lines] for key, lines in stacks.items() if keys is None or key in keys]
 
 
-def _payload(key: Key, value: Any) -> Payload:
-    if type(value) is Packed:
-        payload = value.payload
-        if payload is not None:
-            return payload
-        value = value.value()
-    return pack_result(key, value)
+def _pack_all(held: list[tuple[Key, Any]], address: str) -> tuple[list[Any], list[tuple[Key, str]]]:
+    """[key, payload] of each, and (key, reason) of those that cannot be pickled."""
+    data: list[Any] = []
+    immovable: list[tuple[Key, str]] = []
+    for key, value in held:
+        if type(value) is Packed:
+            payload = value.payload
+            if payload is not None:
+                data.append([key, payload])
+                continue
+            value = value.value()
+        payload, reason = pack_result(key, value, address)
+        data.append([key, payload])
+        if reason:
+            immovable.append((key, reason))
+    return data, immovable
 
 
 def _take_in(key: Key, payload: Payload) -> tuple[Key, Any, int, str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from distributed.exceptions import ImmovableDataError
 from distributed.protocol.payload import Payload, pack
 
 #: Results whose pickle is at most this long (bytes) travel with the completion.
@@ -119,18 +120,18 @@ class _Unserializable:
 
 
 def _raise_unserializable(text: str) -> None:
-    raise TypeError(text)
+    raise ImmovableDataError(text)
 
 
-def pack_result(key: Any, value: Any) -> Payload:
-    """The payload of a result for a peer or a client.
+def pack_result(key: Any, value: Any, address: str) -> tuple[Payload, str]:
+    """The payload of a result for a peer or a client, and why it cannot be pickled, or nothing.
 
-    That of a value which cannot be pickled raises a TypeError naming key and type in whoever unpickles it: the
-    client's ``gather``, or the task that depends on it. Nobody else notices.
+    The payload of a value which cannot be pickled raises an ImmovableDataError, which is a TypeError, naming key, type
+    and worker in whoever unpickles it: the client's ``gather``. Nobody else notices.
     """
     try:
-        return pack(value)
+        return pack(value), ""
     except Exception as error:
-        what = typename(type(value))
-        text = f"Could not serialize result {key!r} of type {what}: {type(error).__name__}: {error}"
-        return pack(_Unserializable(text))
+        reason = f"{typename(type(value))}: {type(error).__name__}: {error}"
+        text = f"Could not serialize result {key!r} of type {reason}. It cannot leave {address}"
+        return pack(_Unserializable(text)), reason

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from distributed.exceptions import KilledWorker, LostDataError
+from distributed.exceptions import ImmovableDataError, KilledWorker, LostDataError
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import pack
+from distributed.scheduler.state import immovable
 
 if TYPE_CHECKING:
     from distributed.scheduler.state.records import TaskState
@@ -45,6 +46,11 @@ def lost_actor(ts: TaskState) -> TaskError:
         LostDataError(f"the worker that held the actor {ts.key!r} was lost, and with it the actor's state"),
         ts.key,
     )
+
+
+def immovable_data(ts: TaskState) -> TaskError:
+    """What the task needs cannot be brought together on a worker that may run it."""
+    return task_error(ImmovableDataError(immovable.why_stranded(ts)), ts.key)
 
 
 def lost_data(ts: TaskState) -> TaskError:

@@ -86,6 +86,8 @@ class Index:
         self.queue = TaskQueue()
         self.backlogged: dict[WorkerState, None] = {}
         self.unrunnable: dict[TaskState, None] = {}
+        # Tasks that may have no place because of results that cannot be moved; looked at when the turn ends.
+        self.stranded: dict[TaskState, None] = {}
         self.open: dict[WorkerState, None] = {}
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from distributed.protocol.messages import TaskError
 from distributed.protocol.payload import nbytes as payload_nbytes
-from distributed.scheduler.state import errors, placement
+from distributed.scheduler.state import errors, immovable, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
@@ -111,6 +111,14 @@ def to_erred(s: Index, ts: TaskState, error: TaskError) -> None:
         _dependencies_served(s, ts)
 
 
+def err_stranded(s: Index) -> None:
+    """Results that cannot be moved leave these no worker to run on: they err."""
+    stranded, s.stranded = s.stranded, {}
+    for ts in stranded:
+        if ts.state == "no-worker" and immovable.hosts(ts) == []:
+            to_erred(s, ts, errors.immovable_data(ts))
+
+
 def add_replica(ts: TaskState, ws: WorkerState) -> None:
     """A worker holds (another) copy of a result."""
     if ts not in ws.has_what:
@@ -125,6 +133,7 @@ def remove_replica(ts: TaskState, ws: WorkerState) -> None:
         del ws.has_what[ts]
         ws.nbytes -= max(ts.nbytes, 0)
         ts.who_has = tuple(other for other in ts.who_has if other is not ws)
+        immovable.unmark(ts, ws)
 
 
 def lost(s: Index, tasks: Iterable[TaskState]) -> None:
@@ -298,6 +307,7 @@ def _release(s: Index, stack: list[TaskState], limit: int) -> None:
                 del ws.has_what[ts]
                 ws.nbytes -= max(ts.nbytes, 0)
             ts.who_has = ()
+            ts.immovable = None
             s.set_state(ts, "released")
         if not ts.dependents:
             forget(s, ts, stack)

@@ -24,7 +24,7 @@ INTERVAL = 1.0
 def check(s: Index) -> None:
     """Called every now and then: begin, finish and end checkpoints."""
     for ts, deadline in list(s.checkpointing.items()):
-        if ts.state != "memory" or ts.spec is None:
+        if ts.state != "memory" or ts.spec is None or ts.immovable:
             del s.checkpointing[ts]
         elif len(ts.who_has) > 1 or s.now >= deadline:
             del s.checkpointing[ts]
@@ -54,7 +54,10 @@ def _begin(s: Index) -> None:
         dependent: None
         for ts in s.young
         for dependent in ts.dependents
-        if dependent.state == "memory" and dependent.spec is not None and not dependent.spec.options.actor
+        if dependent.state == "memory"
+        and dependent.spec is not None
+        and not dependent.spec.options.actor
+        and not dependent.immovable
     }
     s.young.clear()
     affordable = s.settings.lineage // 4

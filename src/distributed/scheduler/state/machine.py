@@ -201,6 +201,8 @@ class SchedulerState(Index):
     def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
         """End of the turn: give workers that have room what is queued; hand over all messages by peer."""
         self.now = now
+        if self.stranded:
+            lifecycle.err_stranded(self)
         if self.parked:
             lifecycle.release_parked(self)
         if (self.queue or self.backlogged) and not self.awaited:

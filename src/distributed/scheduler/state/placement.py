@@ -15,6 +15,7 @@ import heapq
 import itertools
 
 from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
+from distributed.scheduler.state import immovable
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.queue import TaskQueue
 from distributed.scheduler.state.records import TaskSpec, TaskState, WorkerState
@@ -27,6 +28,8 @@ MAX_HOLDERS = 8
 MAX_TRIES = 8
 MAX_SCANNED = 64
 MAX_VICTIMS = 4
+
+NEVER = float("inf")
 
 
 def make_runnable(s: Index, ts: TaskState) -> None:
@@ -42,12 +45,22 @@ def make_runnable(s: Index, ts: TaskState) -> None:
         s.set_state(ts, "queued")
         ws.backlog.push(ts)
         s.backlogged[ws] = None
-    elif spec.restricted:
-        s.set_state(ts, "no-worker")
-        s.unrunnable[ts] = None
-    else:
+    elif not _without_worker(s, ts):
         s.set_state(ts, "queued")
         s.queue.push(ts)
+
+
+def _without_worker(s: Index, ts: TaskState) -> bool:
+    """No worker may take a task now. False: any may, there is only none with room."""
+    assert ts.spec is not None
+    hosts = immovable.hosts(ts)
+    if hosts is None and not ts.spec.restricted:
+        return False
+    s.set_state(ts, "no-worker")
+    s.unrunnable[ts] = None
+    if hosts is not None and not hosts:
+        s.stranded[ts] = None
+    return True
 
 
 def candidates(s: Index, spec: TaskSpec) -> list[WorkerState]:
@@ -71,7 +84,10 @@ def best_worker(s: Index, ts: TaskState) -> WorkerState | None:
     """The worker that could start this task first: what it has to do before, and what it would have to fetch."""
     spec = ts.spec
     assert spec is not None
-    if spec.restricted:
+    hosts = immovable.hosts(ts)
+    if hosts is not None:
+        pool = [ws for ws in hosts if ws.status == "running"]
+    elif spec.restricted:
         pool = candidates(s, spec)
     else:
         holders: dict[WorkerState, None] = {}
@@ -93,11 +109,13 @@ def start_delay(s: Index, ts: TaskState, ws: WorkerState) -> float:
 
 
 def fetch_time(s: Index, ts: TaskState, ws: WorkerState) -> float:
-    """Seconds to bring the dependencies that a worker lacks."""
+    """Seconds to bring the dependencies that a worker lacks; infinite for what cannot leave another."""
     missing = 0
     nbytes = 0
     for dep in ts.dependencies:
         if ws not in dep.who_has:
+            if dep.immovable is not None and immovable.is_stuck(dep):
+                return NEVER
             missing += 1
             nbytes += dep.nbytes
     return missing * s.settings.latency + nbytes / s.settings.bandwidth
@@ -298,7 +316,7 @@ def _add_dependencies(s: Index, ts: TaskState, ws: WorkerState, message: RunTask
     for dep in ts.dependencies:
         if ws not in dep.who_has and dep.key not in told:
             told[dep.key] = None
-            holders = dep.who_has
+            holders = dep.who_has if dep.immovable is None else immovable.who_can_deliver(dep)
             if len(holders) > MAX_HOLDERS:
                 holders = tuple(s.random.sample(holders, MAX_HOLDERS))
             message.holders.append((dep.key, dep.nbytes, [holder.address for holder in holders]))
@@ -318,7 +336,7 @@ def reconsider_unrunnable(s: Index) -> None:
     """The workers that may take tasks are others now: some tasks may find one at last."""
     for ts in list(s.unrunnable):
         assert ts.spec is not None
-        if candidates(s, ts.spec):
+        if candidates(s, ts.spec) and (immovable.hosts(ts) is None or best_worker(s, ts) is not None):
             del s.unrunnable[ts]
             make_runnable(s, ts)
 
@@ -337,11 +355,22 @@ def replace_queued(s: Index, ts: TaskState) -> None:
     if ws is not None:
         ws.backlog.push(ts)
         s.backlogged[ws] = None
-    elif ts.spec is not None and ts.spec.restricted:
-        s.set_state(ts, "no-worker")
-        s.unrunnable[ts] = None
-    else:
+    elif not _without_worker(s, ts):
         s.queue.push(ts)
+
+
+def follow(s: Index, ts: TaskState) -> None:
+    """This result turned out to be immovable: what uses it and is not with a worker is placed anew.
+
+    What another worker was given returns from there by itself, when the result does not come.
+    """
+    for dependent in ts.dependents:
+        if dependent.state == "queued":
+            assert dependent.queue is not None
+            dependent.queue.discard(dependent)
+            replace_queued(s, dependent)
+        elif dependent.state == "no-worker":
+            s.stranded[dependent] = None
 
 
 def balance(s: Index) -> None:

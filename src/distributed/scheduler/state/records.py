@@ -113,6 +113,8 @@ class TaskState:
         Number of workers that died while this task was surely running on them; who and how is in ``Index.suspects``.
     history : bool
         Its result is gone and others were computed from it: counted in ``lineage_nbytes``.
+    immovable : dict of WorkerState to str, or None
+        The holders that cannot hand the result out, and why; see :mod:`immovable`.
     careful : bool
         Was among many tasks on a worker that died: run it without company until it has proved harmless.
     """
@@ -124,6 +126,7 @@ class TaskState:
         "dependents",
         "error",
         "history",
+        "immovable",
         "key",
         "nbytes",
         "nwaiters",
@@ -162,6 +165,7 @@ class TaskState:
         self.suspicious = 0
         self.careful = False
         self.history = False
+        self.immovable: dict[WorkerState, str] | None = None
         self.retries = 0 if spec is None else spec.options.retries
 
     def __repr__(self) -> str:

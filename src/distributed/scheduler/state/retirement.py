@@ -31,19 +31,20 @@ def check_all(s: Index) -> None:
 def check(s: Index, ws: WorkerState) -> None:
     """Ask for the copies that are still missing; note the worker as retired when there is nothing left to do.
 
-    Where no other worker can take the copies there is nothing to wait for: what is lost is computed again.
+    Where no other worker can take the copies, or they cannot be made, there is nothing to wait for: what is lost is
+    computed again.
     """
     pending = ws.retire_pending
     assert pending is not None
     for ts, target in list(pending.items()):
-        if len(ts.who_has) != 1 or ts.who_has[0] is not ws or s.workers.get(target.address) is not target:
+        if ts.immovable or ts.who_has != ws.alone or s.workers.get(target.address) is not target:
             del pending[ts]
     receivers = [other for other in s.workers.values() if other.status == "running"]
     wanted: dict[WorkerState, list[TaskState]] = {}
     promised: dict[WorkerState, int] = {}
     if receivers:
         for ts in ws.has_what:
-            if len(ts.who_has) == 1 and ts not in pending:
+            if len(ts.who_has) == 1 and ts not in pending and not ts.immovable:
                 target = min(receivers, key=lambda other: other.nbytes + promised.get(other, 0))
                 promised[target] = promised.get(target, 0) + ts.nbytes
                 wanted.setdefault(target, []).append(ts)

@@ -39,8 +39,12 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("no-worker", "memory"): "a worker that came back holds the result",
     ("no-worker", "processing"): "a worker that came back was already running it",
     ("no-worker", "released"): "nobody needs it any more",
+    (
+        "no-worker",
+        "erred",
+    ): "results that it needs cannot leave different workers, or one that may not run it",
     ("queued", "processing"): "a worker has room for it",
-    ("queued", "no-worker"): "the last worker that may take it left",
+    ("queued", "no-worker"): "the last worker that may take it left, or what it needs cannot leave another",
     ("queued", "waiting"): "a dependency was lost",
     ("queued", "memory"): "a worker that was given up finished it all the same",
     ("queued", "released"): "nobody needs it any more",

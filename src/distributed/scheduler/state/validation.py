@@ -66,6 +66,7 @@ def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
     for ws in ts.who_has:
         assert ts in ws.has_what, (ts, ws)
     assert len(set(ts.who_has)) == len(ts.who_has)
+    assert ts.immovable is None or (ts.immovable and ts.immovable.keys() <= set(ts.who_has)), ts
     assert bool(ts.who_has) == (ts.state == "memory"), ts
     assert (ts.processing_on is not None) == (ts.state == "processing"), ts
     assert (ts.queue is not None) == (ts.state == "queued"), ts
@@ -105,6 +106,7 @@ def _validate_worker(s: Index, ws: WorkerState) -> None:
 def validate_drained(s: Index) -> None:
     """What holds when the turn is over: nobody who has room is left without work that is there."""
     assert not s.outbox
+    assert not s.stranded
     if s.awaited:  # nothing is given out yet
         return
     for ws in s.workers.values():

@@ -11,6 +11,7 @@ from distributed.protocol.messages import (
     Message,
     ReplicasAdded,
     ReplicasMissing,
+    ResultsImmovable,
     TasksErred,
     TasksFinished,
     TasksReturned,
@@ -19,7 +20,15 @@ from distributed.protocol.messages import (
     WorkerHeartbeat,
     WorkerStatusChanged,
 )
-from distributed.scheduler.state import client_events, copies, errors, lifecycle, placement, retirement
+from distributed.scheduler.state import (
+    client_events,
+    copies,
+    errors,
+    immovable,
+    lifecycle,
+    placement,
+    retirement,
+)
 from distributed.scheduler.state.index import Index, Unclaimed
 from distributed.scheduler.state.records import TaskState, WorkerState
 
@@ -257,6 +266,18 @@ def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
     retirement.check_all(s)
 
 
+def results_immovable(s: Index, ws: WorkerState, msg: ResultsImmovable) -> None:
+    """Results that cannot be pickled: what uses them goes where they are."""
+    for key, address, reason in zip(msg.keys, msg.holders, msg.reasons, strict=True):
+        ts = s.tasks.get(key)
+        holder = s.workers.get(address)
+        if ts is None or holder is None or holder not in ts.who_has:
+            continue
+        if immovable.mark(ts, holder, reason) and immovable.is_stuck(ts):
+            placement.follow(s, ts)
+    retirement.check_all(s)
+
+
 def heartbeat(s: Index, ws: WorkerState, msg: WorkerHeartbeat) -> None:
     ws.metrics = msg.metrics
 
@@ -281,6 +302,7 @@ EVENTS: dict[type[Message], Callable[[Index, WorkerState, Any], None]] = {
     LongRunning: long_running,
     ReplicasAdded: replicas_added,
     ReplicasMissing: replicas_missing,
+    ResultsImmovable: results_immovable,
     WorkerHeartbeat: heartbeat,
     WorkerStatusChanged: status_changed,
     WorkerClosing: closing,

@@ -8,6 +8,7 @@ from distributed.protocol.messages import (
     Message,
     ReplicasAdded,
     ReplicasMissing,
+    ResultsImmovable,
     TaskError,
     TasksErred,
     TasksFinished,
@@ -21,6 +22,7 @@ class Outbox:
     __slots__ = (
         "_erred",
         "_finished",
+        "_immovable",
         "_long_running",
         "_missing",
         "_replicas",
@@ -41,6 +43,7 @@ class Outbox:
         self._long_running: LongRunning | None = None
         self._replicas: ReplicasAdded | None = None
         self._missing: ReplicasMissing | None = None
+        self._immovable: ResultsImmovable | None = None
 
     def drain(self) -> list[Message]:
         """Everything since the last drain; columns are closed."""
@@ -105,3 +108,11 @@ class Outbox:
             self._missing = ReplicasMissing([])
             self.messages.append(self._missing)
         self._missing.missing.append((key, addresses))
+
+    def immovable(self, key: Key, holder: str, reason: str) -> None:
+        if self._immovable is None:
+            self._immovable = ResultsImmovable([], [], [])
+            self.messages.append(self._immovable)
+        self._immovable.keys.append(key)
+        self._immovable.holders.append(holder)
+        self._immovable.reasons.append(reason)

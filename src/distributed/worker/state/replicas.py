@@ -44,10 +44,25 @@ class Replicas(Core):
                 self.fetching.add(ts)
         return True
 
-    def gathered(self, worker: str, results: Iterable[tuple[Key, Any, int]], now: float) -> None:
-        """``worker`` answered a Gather with these (key, value, nbytes); keys it left out it does not hold."""
+    def gathered(
+        self,
+        worker: str,
+        results: Iterable[tuple[Key, Any, int]],
+        now: float,
+        *,
+        immovable: Iterable[tuple[Key, str, str]] = (),
+    ) -> None:
+        """``worker`` answered a Gather with these (key, value, nbytes); keys it left out it does not hold.
+
+        ``immovable`` are (key, holder, reason) of those that their holder has and cannot hand out.
+        """
         self._begin("gathered")
         asked = {ts.key: ts for ts in self.fetching.answered(worker)}
+        for key, holder, reason in immovable:
+            self.outbox.immovable(key, holder, reason)
+            ts = asked.pop(key, None)
+            if ts is not None:
+                self._cannot_leave(ts, {worker, holder})
         for key, value, nbytes in results:
             ts = asked.pop(key, None)
             if ts is None or ts.state != "flight" or self.tasks.get(key) is not ts:
@@ -104,6 +119,25 @@ class Replicas(Core):
             if ts.state == "flight":
                 self._move(ts, "fetch")
                 self.fetching.add(ts)
+            return
+        if ts.acquire:
+            self.outbox.replica_missing(ts.key, ts.failed)
+        self._forget(ts)
+
+    def immovable(self, results: Iterable[tuple[Key, str]]) -> None:
+        """These (key, reason) were asked for by somebody and cannot be pickled; the scheduler is told."""
+        self._begin("immovable")
+        for key, reason in results:
+            self.outbox.immovable(key, self.address, reason)
+
+    def _cannot_leave(self, ts: TaskState, holders: set[str]) -> None:
+        """These holders have it and cannot hand it out, which is no fault of theirs: try another, or give up."""
+        if ts.state != "flight" or self.tasks.get(ts.key) is not ts:
+            return
+        ts.holders = [holder for holder in ts.holders if holder not in holders]
+        if ts.holders and (ts.dependents or ts.acquire):
+            self._move(ts, "fetch")
+            self.fetching.add(ts)
             return
         if ts.acquire:
             self.outbox.replica_missing(ts.key, ts.failed)

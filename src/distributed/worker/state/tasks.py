@@ -48,7 +48,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("fetch", "memory"): "scattered to this worker",
     ("fetch", "released"): "freed, nobody waits for it any more, or no holder is left",
     ("flight", "memory"): "arrived",
-    ("flight", "fetch"): "this holder did not deliver, another may",
+    ("flight", "fetch"): "this holder did not deliver, or cannot hand it out; another may",
     ("flight", "waiting"): "told to run what is in flight",
     ("flight", "ready"): "told to run what is in flight",
     ("flight", "executing"): "told to run what is in flight",
