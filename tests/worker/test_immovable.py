@@ -58,10 +58,13 @@ def test_on_a_detour_the_holder_is_another_than_was_asked():
     assert bench.states == {}
 
 
-def test_an_ordered_copy_is_given_up_without_a_word_about_a_loss():
+def test_an_ordered_copy_is_given_up_and_only_those_are_named_that_lost_it():
     bench = Bench()
     bench.handle(AcquireReplicas([("d", 10, [A])]))
-    assert refuse(bench, "d", A) == [ResultsImmovable(["d"], [A], ["a lock"])]
+    assert refuse(bench, "d", A) == [
+        ResultsImmovable(["d"], [A], ["a lock"]),
+        ReplicasMissing([("d", [])]),  # every order is answered
+    ]
     bench.handle(AcquireReplicas([("d", 10, [A, B])]))
     [gather] = bench.gathers
     bench.deliver()  # this one lost it
