@@ -49,10 +49,10 @@ class Size:
 
     tasks: int = MIN_TASKS
     faults: int = MIN_FAULTS
-    most_faults: int = 14
+    most_faults: int = 20
     workers: int = 6
     clients: int = 3
-    acts: int = 14
+    acts: int = 36
 
     def smaller(self) -> list[Size]:
         """What to try where a network of this size fails: less of one thing each."""
