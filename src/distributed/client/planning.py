@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Annotations that decide where and how a task runs; others are kept with it for whoever reads them.
 OPTIONS = ("workers", "resources", "retries", "priority", "allow_other_workers")
+
+#: Keys that are sorted in one step.
+SORTED_AT_ONCE = 1_000
 
 
 def to_task_spec(dsk: Mapping[Key, Any]) -> dict[Key, GraphNode]:
@@ -57,19 +61,17 @@ class Plan:
 
     def __init__(self, graph: Mapping[Key, GraphNode], keys: list[Key]) -> None:
         """Raises ``ValueError``, showing it, if the graph contains a cycle."""
-        from dask.order import order
-
-        needed: dict[Key, GraphNode] = {}
+        needed: dict[Key, None] = {}
         external: dict[Key, None] = {}
         ndependents: dict[Key, int] = {}
-        dependencies: dict[Key, set[Key]] = {}
+        dependencies: dict[Key, Collection[Key]] = {}
         stack = list(keys)
         while stack:
             key = stack.pop()
             if key in needed:
                 continue
-            node = needed[key] = graph[key]
-            deps = node.dependencies
+            needed[key] = None
+            deps = graph[key].dependencies
             inside = None
             for dep in deps:
                 ndependents[dep] = ndependents.get(dep, 0) + 1
@@ -79,29 +81,69 @@ class Plan:
                         inside = {dep for dep in deps if dep in graph}
                 elif dep not in needed:
                     stack.append(dep)
-            dependencies[key] = inside if inside is not None else cast(Any, deps)
+            dependencies[key] = inside if inside is not None else deps
         self.external = list(external)
         self.ndependents = ndependents
-        if len(needed) == 1 and not any(dependencies.values()):
-            self.order = list(needed)
-            return
-        try:
-            priorities: dict[Any, int] = order(dict(needed), dependencies=cast(Any, dict(dependencies)))  # type: ignore
-        except RuntimeError:
-            raise ValueError(f"the graph contains a cycle: {_cycle(graph, keys)}") from None
-        # not sorted(): of a million keys that would be one step that lets no other thread in
-        places: list[list[Key] | None] = [None] * len(needed)
-        for key, place in priorities.items():
-            here = places[place]
-            if here is None:
-                places[place] = [key]
-            else:
-                here.append(key)
+        hanging = _hanging(needed, dependencies, ndependents, dict.fromkeys(keys))
+        trunk = {key: graph[key] for key in needed if key not in hanging}
+        if any(dep not in hanging for key in trunk for dep in dependencies[key]):
+            for key in trunk:
+                if not hanging.isdisjoint(dependencies[key]):
+                    trunk[key] = _without(trunk[key], hanging)
+            places = _places(trunk, graph, keys)
+        else:  # what is wanted, each on a tree of its own
+            places = [[key] for key in dict.fromkeys(keys)]
         self.order = _dependencies_first(places, dependencies)
 
 
+def _hanging(
+    needed: Mapping[Key, Any],
+    dependencies: Mapping[Key, Collection[Key]],
+    ndependents: Mapping[Key, int],
+    wanted: Collection[Key],
+) -> set[Key]:
+    """Tasks on which, and on all that they stand on, one task alone depends: their place is right before that one.
+
+    Most tasks of a reduction are such. dask's search for an order takes longer than all else, and as much memory as
+    the graph, so it is spared them.
+    """
+    hanging: set[Key] = set()
+    for key in reversed(needed):  # a task was found through the one that depends on it
+        if ndependents.get(key) == 1 and key not in wanted and hanging.issuperset(dependencies[key]):
+            hanging.add(key)
+    return hanging
+
+
+def _without(node: GraphNode, others: set[Key]) -> GraphNode:
+    """A node that stands for this one where only dependencies count, and these are none."""
+    from dask._task_spec import Task, TaskRef
+
+    return Task(node.key, _without, *[TaskRef(dep) for dep in node.dependencies if dep not in others])
+
+
+def _places(
+    trunk: dict[Key, GraphNode], graph: Mapping[Key, GraphNode], keys: list[Key]
+) -> list[list[Key] | None]:
+    """The keys of ``trunk`` in dask's order. ``ValueError`` where there is none."""
+    from dask.order import order
+
+    try:
+        priorities: dict[Any, int] = order(trunk)  # type: ignore[arg-type]
+    except RuntimeError:
+        raise ValueError(f"the graph contains a cycle: {_cycle(graph, keys)}") from None
+    # not sorted(): of a million keys that would be one step that lets no other thread in
+    places: list[list[Key] | None] = [None] * len(trunk)
+    for key, place in priorities.items():
+        here = places[place]
+        if here is None:
+            places[place] = [key]
+        else:
+            here.append(key)
+    return places
+
+
 def _dependencies_first(
-    places: list[list[Key] | None], dependencies: Mapping[Key, Collection[Key]]
+    places: Sequence[list[Key] | None], dependencies: Mapping[Key, Collection[Key]]
 ) -> list[Key]:
     """These keys in this order, but nothing before what it depends on."""
     ordered: list[Key] = []
@@ -113,13 +155,33 @@ def _dependencies_first(
                 key = stack[-1]
                 missing = [dep for dep in dependencies[key] if dep not in seen] if key not in seen else ()
                 if missing:
-                    stack += missing
+                    stack += _last_first(missing, dependencies) if len(missing) > 1 else missing
                 else:
                     stack.pop()
                     if key not in seen:
                         seen.add(key)
                         ordered.append(key)
     return ordered
+
+
+def _last_first(keys: list[Key], dependencies: Mapping[Key, Collection[Key]]) -> list[Key]:
+    """What one task depends on, backwards: first what stands on others, in the order of the keys, at last the rest.
+
+    The results of the rest are held from when they are made until the task runs, so they are made late.
+    """
+    leaves = _backwards([key for key in keys if not dependencies[key]])
+    return leaves + _backwards([key for key in keys if dependencies[key]])
+
+
+def _backwards(keys: list[Key]) -> list[Key]:
+    """Sorted from the last to the first, in steps that let other threads in."""
+    parts = [keys[i : i + SORTED_AT_ONCE] for i in range(0, len(keys), SORTED_AT_ONCE)]
+    try:
+        parts = [sorted(part, reverse=True) for part in parts]
+        return parts[0] if len(parts) == 1 else list(heapq.merge(*parts, reverse=True))
+    except TypeError:  # numbers and names
+        parts = [sorted(part, key=str, reverse=True) for part in parts]
+        return list(heapq.merge(*parts, key=str, reverse=True))
 
 
 def _cycle(graph: Mapping[Key, GraphNode], keys: list[Key]) -> str:
