@@ -370,9 +370,9 @@ class ClientState:
             self._outbox.release(stale[i : i + MAX_TASKS])
 
     def abandon(self, reason: str, keys: Iterable[Key] | None = None) -> None:
-        """The scheduler will not come back, or not to these keys: what is pending ends as ``lost``."""
+        """The scheduler will not come back, or not to these keys: what is pending and has a future ends as ``lost``."""
         some = self.tasks.values() if keys is None else [self.tasks[key] for key in keys if key in self.tasks]
-        lost = [task for task in some if task.status == "pending"]
+        lost = [task for task in some if task.nfutures and task.status == "pending"]
         self._stimulus += 1
         self._note("abandoned", [task.key for task in lost])
         for task in lost:
