@@ -24,6 +24,7 @@ _HOMES = {
     "local_client": "inside",
     "worker_client": "inside",
     "get_task_metadata": "distributed.diagnostics.task_metadata",
+    "performance_report": "distributed.diagnostics.performance_report",
 }
 
 __all__ = list(_HOMES)

@@ -60,6 +60,10 @@ SCHEDULER: dict[str, Extension] = {
         f"{_DIAGNOSTICS}.task_stream:SchedulerTaskStream",
         ("get_task_stream", "start_task_stream", "stop_task_stream"),
     ),
+    "performance_reports": Extension(
+        f"{_DIAGNOSTICS}.performance_report:SchedulerReports",
+        ("start_performance_report", "performance_report"),
+    ),
     "task_metadata": Extension(
         f"{_DIAGNOSTICS}.task_metadata:SchedulerTaskMetadata", ("start_task_metadata", "stop_task_metadata")
     ),

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
@@ -29,10 +30,11 @@ def create() -> Profile:
     return {"count": 0, "identifier": "root", "description": _description("", "", 0), "children": {}}
 
 
-def add_stack(profile: Profile, frame: FrameType | None, until: str = "") -> None:
-    """Count one look at a stack; frames of the file ``until`` and what is below them are left out."""
+def add_stack(profile: Profile, frame: FrameType | None, until: str | Collection[str] = ()) -> None:
+    """Count one look at a stack; frames of the files ``until`` and what is below them are left out."""
+    ends = (until,) if isinstance(until, str) else until
     frames: list[FrameType] = []
-    while frame is not None and frame.f_code.co_filename != until:
+    while frame is not None and frame.f_code.co_filename not in ends:
         frames.append(frame)
         frame = frame.f_back
     profile["count"] += 1

@@ -212,6 +212,19 @@ class Extending(SchedulerBase):
         found = self.extensions["task_stream"].get_task_stream(start=start, stop=stop, count=count)
         return found if start_index is None else found[start_index:]
 
+    async def performance_report(
+        self, start: float, last_count: int, code: str = "", mode: Any = None
+    ) -> str:
+        """The page of :class:`distributed.performance_report`, since ``start``, in seconds since the epoch.
+
+        It has what somebody has begun to look at by then: see :meth:`get_task_stream` and :meth:`get_profile`.
+        ``last_count`` and ``mode`` are not used.
+        """
+        page: str = await self.extensions["performance_reports"].performance_report(
+            start, last_count, code, mode
+        )
+        return page
+
     def get_task_stream_index(self) -> int:
         """How many entries :meth:`get_task_stream` has."""
         return len(self.get_task_stream())

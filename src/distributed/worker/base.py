@@ -129,6 +129,7 @@ class WorkerBase(Server):
         patience = GATHER_TIMEOUT + total_nbytes / GATHER_NBYTES_PER_SECOND
         busy = unreachable = False
         detour = peer in self.state.fetching.on_detour
+        begin = time.monotonic()
         results: list[tuple[Any, Packed, int]] | None = None
         immovable: list[Any] = []
         try:
@@ -149,6 +150,8 @@ class WorkerBase(Server):
             logger.exception("could not fetch %d results from %s", len(keys), peer)
         now = time.monotonic()
         if results is not None:
+            self.digest_metric("transfer-incoming-bytes", sum(size for _, _, size in results))
+            self.digest_metric("transfer-incoming-seconds", now - begin)
             self.state.gathered(peer, results, now, immovable=immovable)
         else:
             self.state.gather_failed(peer, now, busy=busy, unreachable=unreachable)

@@ -506,6 +506,8 @@ class Worker(Extending, WorkerSurface, TaskClients):
             "in_memory": len(self.data),
             "in_flight": len(self.state.fetching.in_flight),
             "num_fds": open_files(),
+            "transfer_incoming_bytes": self.digests_total["transfer-incoming-bytes"],
+            "transfer_incoming_seconds": self.digests_total["transfer-incoming-seconds"],
         }
         for name, func in self.metrics.items():
             try:
