@@ -350,7 +350,7 @@ def test_read_waits_for_what_comes_next(run: Run, transport: Transport) -> None:
             assert await second == [WantKeys(["d"])]
             other.write([WantKeys(["e"])])
             assert await near.read() == [WantKeys(["e"])]
-            near.write([WantKeys(["last"])])
+            near.write(msg=[WantKeys(["last"])], serializers=["pickle"], on_error="raise")
             await near.close()
             assert await other.read() == [WantKeys(["last"])]
             for comm in (other, near, other):

@@ -7,8 +7,12 @@ import time
 
 import pytest
 
-from distributed import Nanny
+from distributed import Future, Nanny, NannyPlugin
 from distributed.cluster_dump import load_dump
+from distributed.comm import connect
+from distributed.core import Connection
+from distributed.protocol.messages import SetWorkerStatus, WorkerHeartbeat
+from distributed.protocol.payload import unpack
 from distributed.utils_test import async_poll_for, gen_cluster, inc, slowinc, throws
 
 
@@ -220,3 +224,45 @@ async def test_worker_monitor(s, a, b):
     again = (await s.get_worker_monitor_info(starts=starts))[a.address]["range_query"]
     assert min(again["time"]) > max(columns["time"])
     assert len((await s.get_worker_monitor_info(recent=True))[b.address]["range_query"]["time"]) == 1
+
+
+@gen_cluster(client=True)
+async def test_scatter_from_inside_of_the_scheduler(c, s, a, b):
+    placed = await s.scatter(data={"x": {"any": "object"}, ("y", 1): 2}, client=c.id, workers=[a.address])
+    assert placed == [["x", [a.address]], [("y", 1), [a.address]]]
+    assert await c.gather([Future("x", c), Future(("y", 1), c)]) == [{"any": "object"}, 2]
+    with pytest.raises(TypeError, match="data="):
+        await s.scatter()
+
+
+class Setup(NannyPlugin):
+    name = "mine"
+
+
+@gen_cluster(client=True, nthreads=[])
+async def test_add_nanny_says_what_is_to_be_set_up(c, s):
+    assert await s.add_nanny(None, "tcp://nobody:1") == []
+    await c.register_plugin(Setup())
+    [[name, plugin]] = await s.add_nanny(None, "tcp://nobody:1")
+    assert name == "mine"
+    assert isinstance(unpack(plugin), Setup)
+
+
+@gen_cluster(nthreads=[])
+async def test_handle_worker_makes_a_connection_the_stream_of_a_worker(s):
+    heard = []
+    mine = Connection(await connect(s.address, security=s.security))
+    mine.on_stream = heard.extend
+    assert await mine.call("ping") == "pong"
+    [theirs] = s.connections
+    with pytest.raises(KeyError, match="no worker"):
+        await s.handle_worker(theirs, "tcp://nobody:1")
+    s.state.add_worker("tcp://fake:1", now=time.monotonic())
+    handling = asyncio.create_task(s.handle_worker(theirs, "tcp://fake:1"))
+    mine.send(WorkerHeartbeat({"said": 1}))
+    await async_poll_for(lambda: s.workers["tcp://fake:1"].metrics == {"said": 1})
+    s.worker_send("tcp://fake:1", SetWorkerStatus("running"))
+    await async_poll_for(lambda: heard == [SetWorkerStatus("running")])
+    await mine.close()
+    await handling
+    await async_poll_for(lambda: not s.workers)

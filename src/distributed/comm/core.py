@@ -106,8 +106,15 @@ class Comm(abc.ABC):
         """Go on after :meth:`pause_receiving`."""
 
     @abc.abstractmethod
-    def write(self, messages: Sequence[Message]) -> None:
+    def write(self, msg: Sequence[Message], serializers: Any = None, on_error: Any = None) -> None:
         """Send messages as one frame; never waits.
+
+        Parameters
+        ----------
+        msg : sequence of Message
+            Those of :mod:`distributed.protocol.messages`.
+        serializers, on_error
+            Accepted, without a meaning: there is one way to encode messages, and what goes wrong is raised.
 
         Raises
         ------

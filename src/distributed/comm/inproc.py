@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from distributed.comm.addressing import own_ip
 from distributed.comm.core import Backend, Comm, Listener, OnClose, OnComm, OnMessages
@@ -60,12 +61,12 @@ class InprocComm(Comm):
         if self._closed:
             self._loop.call_soon(self._tell_closed)
 
-    def write(self, messages: Sequence[Message]) -> None:
+    def write(self, msg: Sequence[Message], serializers: Any = None, on_error: Any = None) -> None:
         other = self._other
         if self._closed or other is None:
             raise CommClosedError(f"the connection to {self.peer_address} is closed")
         try:
-            other._call(other._deliver, list(messages))
+            other._call(other._deliver, list(msg))
         except RuntimeError:  # the loop of the other side is gone
             self._close(CommClosedError(f"the event loop of {self.peer_address} is closed"))
             raise CommClosedError(f"the connection to {self.peer_address} is closed") from None

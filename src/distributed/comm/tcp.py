@@ -255,10 +255,10 @@ class TcpComm(Comm, asyncio.BufferedProtocol):
             self._receiving = True
             self._transport.resume_reading()
 
-    def write(self, messages: Sequence[Message]) -> None:
+    def write(self, msg: Sequence[Message], serializers: Any = None, on_error: Any = None) -> None:
         if self._closed:
             raise CommClosedError(f"the connection to {self.peer_address} is closed")
-        parts = self._encoder.encode(messages)
+        parts = self._encoder.encode(msg)
         if len(parts) == 1:
             self._transport.write(parts[0])
             return

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.exceptions import CommClosedError, ConnectError, RemoteError
 from distributed.protocol.messages import Key
-from distributed.protocol.payload import Payload
+from distributed.protocol.payload import Payload, pack
 from distributed.scheduler.base import SchedulerBase
 
 if TYPE_CHECKING:
@@ -93,14 +93,30 @@ class DataOperations(SchedulerBase):
 
     async def scatter(
         self,
-        keys: list[Key],
-        payloads: list[Payload],
+        keys: list[Key] | None = None,
+        payloads: list[Payload] | None = None,
         workers: Iterable[str] | None = None,
         client: str | None = None,
         broadcast: bool | int = False,
         timeout: float | None = 5.0,
+        data: Mapping[Key, Any] | None = None,
     ) -> list[list[Any]]:
         """Hand data to workers, in turns, or (``broadcast``) a copy to all or to that many.
+
+        Parameters
+        ----------
+        keys, payloads : list
+            The data as it travels, pickled already.
+        workers : iterable of str, optional
+            Default: all.
+        client : str, optional
+            Who holds futures on it; what nobody holds futures on is forgotten.
+        broadcast : bool or int
+            A copy to each, or to so many.
+        timeout : float
+            Seconds to wait for a worker.
+        data : mapping, optional
+            In place of keys and payloads, for code inside the scheduler: objects by key, pickled here.
 
         Returns
         -------
@@ -111,6 +127,10 @@ class DataOperations(SchedulerBase):
         TimeoutError
             When no worker is there within ``timeout`` seconds.
         """
+        if data is not None:
+            keys, payloads = list(data), [pack(value) for value in data.values()]
+        elif keys is None or payloads is None:
+            raise TypeError("scatter needs keys= and payloads=, or data=")
         targets = await self._receivers(workers, timeout)
         placed = _place(keys, payloads, targets, broadcast)
         stream = None if client is None else self._streams.get(client)

@@ -43,6 +43,11 @@ class Peers(Control):
         """Make a connection the stream of a client."""
         return self.register_client(comm, client, versions)
 
+    async def add_nanny(self, comm: Connection, address: str) -> list[list[Any]]:
+        """What a nanny that starts has to set up: pairs of name and pickled plugin. Nothing is noted of it."""
+        found: list[list[Any]] = self.extensions["plugins"].register_nanny()  # type: ignore[attr-defined]
+        return found
+
     async def remove_worker(
         self, address: str, *, stimulus_id: str = "", expected: bool = False, close: bool = True
     ) -> str:

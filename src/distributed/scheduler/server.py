@@ -288,16 +288,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         )
         if status != "running":
             self.state.set_worker_status(address, status, now)
-        handle, begin = self.state.handle_worker, self.begin_turn
-
-        def on_stream(messages: list[Message]) -> None:
-            now = begin()
-            for message in messages:
-                handle(address, message, now)
-            if self.wants_transitions:
-                self.worker_said(address, messages)
-
-        self._bind(comm, address, on_stream, self.worker_lost)
+        self._hear_worker(comm, address)
         self.note_workers_changed()
         self.worker_joined(address)
         logger.info("Worker %s registered with %s threads", address, nthreads)
@@ -308,6 +299,30 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             "heartbeat_interval": self._heartbeat_interval(),
             "plugins": self.extensions["plugins"].for_workers(),
         }
+
+    def _hear_worker(self, comm: Connection, address: str) -> None:
+        handle, begin = self.state.handle_worker, self.begin_turn
+
+        def on_stream(messages: list[Message]) -> None:
+            now = begin()
+            for message in messages:
+                handle(address, message, now)
+            if self.wants_transitions:
+                self.worker_said(address, messages)
+
+        self._bind(comm, address, on_stream, self.worker_lost)
+
+    async def handle_worker(self, comm: Connection, worker: str) -> None:
+        """Make a connection the stream of a worker that is registered, and return when it is closed.
+
+        The one it had before is its stream no longer. Raises KeyError when there is no such worker.
+        """
+        if worker not in self.state.workers:
+            raise KeyError(f"no worker is registered as {worker!r}")
+        closed = asyncio.Event()
+        self._hear_worker(comm, worker)
+        comm.on_close.append(lambda _: closed.set())
+        await closed.wait()
 
     def _bind(
         self,
