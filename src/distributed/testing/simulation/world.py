@@ -249,9 +249,9 @@ class World:
                 self.user_submits(client, self.random.choice(self.prefixes))
         self.run_until(self.all_ended, 300)
         self.run_for(5.0)  # what was on its way arrives
-        if not self.all_ended():
-            self.run_until(self.all_ended, 300)
-        self.run_until(lambda: self.all_ended() and self.idle(), 300)
+        while not (self.all_ended() and self.idle()):
+            self.run_until(lambda: self.all_ended() and self.idle(), 300)
+            self.run_for(1.0)
         invariants.check_values(self)
         self.run_until(lambda: invariants.disagreement(self) is None, 60, "agreed")
 
