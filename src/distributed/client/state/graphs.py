@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distributed.client.state.records import Call, ClientTask
+from distributed.client.state.records import Call, ClientTask, mirror
 from distributed.protocol.messages import SubmitGraph
 from distributed.protocol.payload import nbytes
 
@@ -92,7 +92,7 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
                 state._set(have, "submit")
             have.nfutures += 1
             if have is not task:
-                state._mirror(have, task)
+                mirror(have, task)
         if not told_before and have.deps:
             state._tell_dependencies(have)
         have.known = True

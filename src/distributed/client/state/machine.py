@@ -21,7 +21,7 @@ from typing import Any
 from distributed.client.state import graphs
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
-from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter
+from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter, mirror
 from distributed.client.state.validation import validate
 from distributed.protocol.messages import (
     CancelAnswered,
@@ -129,7 +129,7 @@ class ClientState:
                         self._set(task, "submit")
                 task.nfutures += 1
             if twin is not None:
-                _mirror(task, twin)
+                mirror(task, twin)
             if task.known:
                 continue
             if task.call is None:
@@ -177,7 +177,7 @@ class ClientState:
             have.nfutures += 1
             have.known = True
             if have is not task:
-                _mirror(have, task)
+                mirror(have, task)
 
     def handle_release(self, tasks: Iterable[ClientTask]) -> None:
         """One future on each of these died."""
@@ -539,12 +539,9 @@ class ClientState:
 
     def _changed(self, task: ClientTask) -> None:
         for twin in task.twins or ():
-            _mirror(task, twin)
+            mirror(task, twin)
         if task.status != "pending" and task.waiters is not None:
             self._wake(task)
-
-    def _mirror(self, task: ClientTask, twin: ClientTask) -> None:
-        _mirror(task, twin)
 
     def _wake(self, task: ClientTask) -> None:
         waiters, task.waiters = task.waiters, None
@@ -568,15 +565,6 @@ class ClientState:
         self._log_nkeys += len(keys)
         while self._log_nkeys > LOG_NKEYS and len(self._log) > 1:
             self._log_nkeys -= len(self._log.popleft()[2])
-
-
-def _mirror(task: ClientTask, twin: ClientTask) -> None:
-    twin.value = task.value
-    twin.error = task.error
-    twin.type = task.type
-    twin.worker = task.worker
-    twin.reason = task.reason
-    twin.status = task.status
 
 
 def _sentence(reason: str, msg: str) -> str:

@@ -102,6 +102,16 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
         return self.call is not None and self.status != "cancelled" and self.status != "lost"
 
 
+def mirror(task: ClientTask, twin: ClientTask) -> None:
+    """Another record of a key shows what became of it. Its status comes last, see :class:`ClientTask`."""
+    twin.value = task.value
+    twin.error = task.error
+    twin.type = task.type
+    twin.worker = task.worker
+    twin.reason = task.reason
+    twin.status = task.status
+
+
 #: How a :class:`Waiter` waits.
 ALL, ANY, EACH = "all", "any", "each"
 
