@@ -361,6 +361,33 @@ def test_read_waits_for_what_comes_next(run: Run, transport: Transport) -> None:
     run(main())
 
 
+def test_what_is_not_read_waits_with_the_peer(run: Run, transport: Transport) -> None:
+    async def main() -> None:
+        far: asyncio.Future[Comm] = asyncio.get_running_loop().create_future()
+        listener = await transport.listen(far.set_result)
+        near = await transport.connect(listener.contact_address)
+        async with asyncio.timeout(60):
+            other = await far
+            heard: list[Any] = []
+            near.write([WantKeys(["first"])])
+            heard += await other.read()
+            payload = pack(np.ones(1_000_000))
+            for i in range(40):
+                near.write([Request(i, "op", {"x": payload})])
+            if not transport.address.startswith("inproc"):
+                await poll(lambda: near.write_buffer_nbytes)
+            closing = asyncio.create_task(near.close())
+            while len(heard) < 41:
+                heard += await other.read()
+            await closing
+            with pytest.raises(CommClosedError):
+                await other.read()
+        assert [message.id for message in heard[1:]] == list(range(40))
+        listener.stop()
+
+    run(main())
+
+
 def test_read_or_start_not_both(run: Run, transport: Transport) -> None:
     async def main() -> None:
         async with transport.pair() as (near, _):

@@ -80,8 +80,8 @@ class Comm(abc.ABC):
     async def read(self, deserializers: Any = None) -> list[Message]:
         """The messages of the next read, for programs that would rather wait than be called: instead of :meth:`start`.
 
-        From the first call on, all that comes is kept until it is read. ``deserializers`` is accepted, without a
-        meaning.
+        From the first call on, what comes is kept until it is read: some of it here, the rest with the system and the
+        peer. ``deserializers`` is accepted, without a meaning.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Comm(abc.ABC):
         if self._inbox is None:
             if self._on_messages is not None:
                 raise RuntimeError(f"{self!r} hands its messages to the function that start() was given")
-            self._inbox = Inbox()
+            self._inbox = Inbox(self.pause_receiving, self.resume_receiving)
             self.start(self._inbox.put, self._inbox.end)
         return await self._inbox.take()
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import Message
 
+#: Reads that wait to be taken before no more are let in.
+MAX_WAITING = 16
+
 
 class Inbox:
-    """Keeps what came until somebody takes it. Its :meth:`put` and :meth:`end` are what ``Comm.start`` is given."""
+    """Keeps what came until somebody takes it. Its :meth:`put` and :meth:`end` are what ``Comm.start`` is given.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    pause, resume : callable
+        Called when :data:`MAX_WAITING` reads wait, and when all of them were taken.
+    """
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._pause, self._resume = pause, resume
+        self._paused = False
         self._batches: deque[list[Message]] = deque()
         self._takers: deque[asyncio.Future[None]] = deque()
         self._ended: CommClosedError | None = None
@@ -20,6 +32,9 @@ class Inbox:
     def put(self, messages: list[Message]) -> None:
         """The messages of one read."""
         self._batches.append(messages)
+        if len(self._batches) >= MAX_WAITING and not self._paused:
+            self._paused = True
+            self._pause()
         self._wake(1)
 
     def end(self, reason: Exception | None) -> None:
@@ -45,7 +60,11 @@ class Inbox:
                 if taker.done() and not taker.cancelled():
                     self._wake(1)  # it was meant for whoever waits next
                 raise
-        return self._batches.popleft()
+        messages = self._batches.popleft()
+        if self._paused and not self._batches:
+            self._paused = False
+            self._resume()
+        return messages
 
     def _wake(self, count: int) -> None:
         while count and self._takers:
