@@ -16,12 +16,12 @@ def test_flags() -> None:
     flags = Flags()
     assert not flags.wait("e", 1)
     assert not flags.wait("e", 2)
-    flags.withdraw("e", 1)
+    flags.waiting.withdraw("e", 1)
     assert flags.set("e") == [2]
     assert flags.wait("e", 3)
     flags.clear("e")
     assert not flags.wait("e", 4)
-    flags.withdraw("e", 4)
+    flags.waiting.withdraw("e", 4)
     assert not flags.waiting
 
 

@@ -14,9 +14,9 @@ from distributed.coordination.variable import Cells
 
 def test_cells() -> None:
     cells = Cells()
-    cells.wait("v", 1)
-    cells.wait("v", 2)
-    cells.withdraw("v", 1)
+    cells.waiting.add("v", 1)
+    cells.waiting.add("v", 2)
+    cells.waiting.withdraw("v", 1)
     assert cells.set("v", b"1", ["k"]) == ([], [2])
     assert cells.set("v", b"2", []) == (["k"], [])
     assert cells.delete("v") == []

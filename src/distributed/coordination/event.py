@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from distributed.coordination.handle import Handle, positive
-from distributed.coordination.parking import Parking
+from distributed.coordination.parking import Parking, Waiting
 
 # ---------------------------------------------------------------- scheduler
 
@@ -16,26 +16,19 @@ class Flags:
 
     def __init__(self) -> None:
         self.set_names: set[Any] = set()
-        self.waiting: dict[Any, list[int]] = {}
+        self.waiting = Waiting()
 
     def wait(self, name: Any, ticket: int) -> bool:
         """Whether it is set; else the ticket waits."""
         if name in self.set_names:
             return True
-        self.waiting.setdefault(name, []).append(ticket)
+        self.waiting.add(name, ticket)
         return False
-
-    def withdraw(self, name: Any, ticket: int) -> None:
-        waiting = self.waiting.get(name)
-        if waiting is not None and ticket in waiting:
-            waiting.remove(ticket)
-            if not waiting:
-                del self.waiting[name]
 
     def set(self, name: Any) -> list[int]:
         """Tickets that are granted by this."""
         self.set_names.add(name)
-        return self.waiting.pop(name, [])
+        return self.waiting.take(name)
 
     def clear(self, name: Any) -> None:
         self.set_names.discard(name)
@@ -55,7 +48,7 @@ class SchedulerEvents:
         try:
             return await self.parking.wait(ticket, timeout)
         finally:
-            self.flags.withdraw(name, ticket)
+            self.flags.waiting.withdraw(name, ticket)
 
     def event_set(self, name: Any) -> None:
         self.parking.grant(self.flags.set(name))

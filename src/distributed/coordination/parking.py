@@ -54,6 +54,31 @@ class Parking:
                 call.set_result(None)
 
 
+class Waiting:
+    """Tickets that wait for something to happen under a name. Pure."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[Any, list[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tickets.values()))
+
+    def add(self, name: Any, ticket: int) -> None:
+        self._tickets.setdefault(name, []).append(ticket)
+
+    def withdraw(self, name: Any, ticket: int) -> None:
+        """It waits no more; nothing where it did not."""
+        tickets = self._tickets.get(name)
+        if tickets is not None and ticket in tickets:
+            tickets.remove(ticket)
+            if not tickets:
+                del self._tickets[name]
+
+    def take(self, name: Any) -> list[int]:
+        """It has happened: all that waited for it."""
+        return self._tickets.pop(name, [])
+
+
 class Departures:
     """Tells when an owner is gone for good: its worker left, or its client did or stayed away for too long.
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from distributed.coordination.handle import Handle, positive
-from distributed.coordination.parking import Parking
+from distributed.coordination.parking import Parking, Waiting
 from distributed.coordination.values import KeyHolder, pack_value, unpack_value
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload
@@ -19,27 +19,17 @@ class Cells:
 
     def __init__(self) -> None:
         self.values: dict[Any, tuple[Payload, list[Key]]] = {}
-        self.waiting: dict[Any, list[int]] = {}
+        self.waiting = Waiting()
 
     def set(self, name: Any, payload: Payload, keys: list[Key]) -> tuple[list[Key], list[int]]:
         """Keys of the value before, and the tickets that are granted by this."""
         before = self.delete(name)
         self.values[name] = payload, keys
-        return before, self.waiting.pop(name, [])
+        return before, self.waiting.take(name)
 
     def delete(self, name: Any) -> list[Key]:
         """Keys of the value that was there."""
         return self.values.pop(name, (b"", []))[1]
-
-    def wait(self, name: Any, ticket: int) -> None:
-        self.waiting.setdefault(name, []).append(ticket)
-
-    def withdraw(self, name: Any, ticket: int) -> None:
-        waiting = self.waiting.get(name)
-        if waiting is not None and ticket in waiting:
-            waiting.remove(ticket)
-            if not waiting:
-                del self.waiting[name]
 
 
 class SchedulerVariables:
@@ -60,11 +50,11 @@ class SchedulerVariables:
         """[payload, keys]; None after the timeout."""
         if name not in self.cells.values:
             ticket = self.parking.ticket()
-            self.cells.wait(name, ticket)
+            self.cells.waiting.add(name, ticket)
             try:
                 await self.parking.wait(ticket, timeout)
             finally:
-                self.cells.withdraw(name, ticket)
+                self.cells.waiting.withdraw(name, ticket)
             if name not in self.cells.values:  # too late, or deleted in the same turn
                 return None
         payload, keys = self.cells.values[name]
