@@ -340,6 +340,7 @@ def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
         dependents.pop(ts, None)
         if not dependents and not dep.who_wants and dep.state != "forgotten":
             stack.append(dep)
+    ts.dependencies = ()  # else the last to let go of a record would free all that it stood on in one step
 
 
 def _leave(s: Index, ts: TaskState) -> None:
