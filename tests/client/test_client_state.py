@@ -349,6 +349,21 @@ def test_what_only_a_cancelled_task_keeps_here_is_told_again() -> None:
     state.validate()
 
 
+@pytest.mark.parametrize("news", [TasksLost(["b"]), memory("b")])
+def test_an_erred_task_that_others_had_run_again_is_told_after_a_reconnection(news: Any) -> None:
+    """What has erred is not told to a scheduler at once; it would forget our interest in the meantime."""
+    state = ClientState()
+    state.handle_submit([task("a")], wanted=False)
+    b = task("b", "a")
+    state.handle_submit([b])
+    state.handle_message(erred("b"))
+    state.reconnected()
+    assert sent(state) == []
+    state.handle_message(news)  # another client retried it
+    assert sent(state) == [("SubmitTasks", ["a"]), ("SubmitTasks", ["b"])]
+    state.validate()
+
+
 def test_messages_on_forgotten_keys_are_ignored() -> None:
     state = ClientState()
     for message in (memory("a"), erred("a"), TasksLost(["a"]), TasksCancelled(["a"])):

@@ -8,7 +8,8 @@ Rules:
 * What a task is, its *spec* (function, arguments, dependencies), is kept while a future on it lives or a kept task
   depends on it. So everything wanted can be submitted again, in order, to a scheduler that knows nothing
   (:meth:`ClientState.reconnected`).
-* ``TRANSITIONS`` says what an event does to a status. A pair that is not there: the event is ignored.
+* :data:`~distributed.client.state.table.TRANSITIONS` says what an event does to a status. A pair that is not there: the
+  event is ignored.
 * Whatever the scheduler knows of this client's wishes follows from the messages in their order.
 """
 
@@ -22,6 +23,7 @@ from distributed.client.state import graphs
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter, mirror
+from distributed.client.state.table import TRANSITIONS, following
 from distributed.client.state.validation import validate
 from distributed.protocol.messages import (
     CancelAnswered,
@@ -36,35 +38,6 @@ from distributed.protocol.messages import (
     TasksLost,
 )
 
-#: (status, event) -> status. Events: what the user does (submit, cancel, retry), what the scheduler says (memory,
-#: erred, cancelled, lost) and ``abandoned``: the scheduler stayed away for too long.
-TRANSITIONS: dict[tuple[str, str], str] = {
-    ("pending", "memory"): "finished",
-    ("finished", "memory"): "finished",
-    ("error", "memory"): "finished",
-    ("pending", "erred"): "error",
-    ("finished", "erred"): "error",
-    ("error", "erred"): "error",
-    ("pending", "lost"): "pending",
-    ("finished", "lost"): "pending",
-    ("error", "lost"): "pending",
-    ("pending", "cancelled"): "cancelled",
-    ("finished", "cancelled"): "cancelled",
-    ("error", "cancelled"): "cancelled",
-    ("pending", "cancel"): "cancelled",
-    ("finished", "cancel"): "cancelled",
-    ("error", "cancel"): "cancelled",
-    ("error", "retry"): "pending",
-    ("cancelled", "submit"): "pending",
-    ("lost", "submit"): "pending",
-    (
-        "finished",
-        "submit",
-    ): "pending",  # these two only where no future lived: the scheduler may have forgotten
-    ("error", "submit"): "pending",
-    ("pending", "abandoned"): "lost",
-}
-
 #: Tasks that are forgotten in one go.
 MAX_DROPPED = 10_000
 
@@ -72,11 +45,7 @@ MAX_DROPPED = 10_000
 LOG_NKEYS = 100_000
 
 
-def _after(event: str) -> dict[str, str]:
-    return {before: after for (before, what), after in TRANSITIONS.items() if what == event}
-
-
-_MEMORY, _ERRED, _LOST = _after("memory"), _after("erred"), _after("lost")
+_MEMORY, _ERRED, _LOST = following("memory"), following("erred"), following("lost")
 
 
 class ClientState:
@@ -293,6 +262,8 @@ class ClientState:
             task.worker = worker
             task.error = None
             task.status = after
+            if not task.known:
+                self._tell_if_unknown(task)
             if task.waiters is not None or task.twins is not None:
                 self._changed(task)
 
@@ -332,6 +303,7 @@ class ClientState:
                 task.value = task.error = None
                 task.worker = ""
                 self._set(task, "lost")
+                self._tell_if_unknown(task)
 
     def _on_cut(self, message: LineageCut) -> None:
         self._note("cut", message.keys)
@@ -360,9 +332,7 @@ class ClientState:
             task.known = False
         for task in list(self.tasks.values()):
             if task.nfutures and task.status in ("pending", "finished"):
-                for needed in self._closure(task):
-                    if not needed.known:
-                        self._tell(needed)
+                self._tell_if_unknown(task)
         # What the scheduler may remember of us although we do not want it any more.
         released = {key for _, event, keys in self._log if event in ("release", "cancel") for key in keys}
         stale = [key for key in released if not self.is_wanted(key)]
@@ -526,6 +496,13 @@ class ClientState:
             return
         wanted = task.nfutures > 0 and task.status not in ("cancelled", "lost")
         self._outbox.add(self._outbox.submitting(task.call, wanted), task)
+
+    def _tell_if_unknown(self, task: ClientTask) -> None:
+        """Have the scheduler know of our interest: what has erred is not told to one that comes, or comes back."""
+        if task.nfutures and not task.known:
+            for needed in self._closure(task):
+                if not needed.known:
+                    self._tell(needed)
 
     def _set(self, task: ClientTask, event: str) -> None:
         after = TRANSITIONS[task.status, event]

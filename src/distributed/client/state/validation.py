@@ -32,5 +32,7 @@ def validate(state: ClientState) -> None:
         assert (task.error is not None) == (task.status == "error"), task
         assert task.value is None or task.status in ("finished", "cancelled"), task
         assert not task.waiters or task.status == "pending", f"{task} forgot to wake its waiters"
+        wanted = task.nfutures and task.status in ("pending", "finished")
+        assert task.known or not wanted, f"{task}: the scheduler does not know that it is wanted"
         for twin in task.twins or ():
             assert twin.status == task.status, (task, twin)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed.client.state import machine as client_machine
-from distributed.client.state.machine import TRANSITIONS as OF_CLIENT
+from distributed.client.state.table import TRANSITIONS as OF_CLIENT
 from distributed.scheduler.state import SchedulerState
 from distributed.scheduler.state.table import TRANSITIONS as OF_SCHEDULER
 from distributed.worker.state import TRANSITIONS as OF_WORKER
