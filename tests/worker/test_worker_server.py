@@ -609,6 +609,31 @@ def test_after_a_lost_connection_it_registers_with_what_it_holds_and_runs():
     run(test)
 
 
+def test_data_that_comes_while_the_scheduler_is_being_told_what_is_here_waits_for_its_answer():
+    """It would not be in what is told, and the scheduler, which had heard of it before, would take it for lost."""
+
+    async def test() -> None:
+        async with Played() as scheduler, Worker(scheduler) as worker, rpc(worker.address) as peer:
+            answers = asyncio.Event()
+
+            async def register_late(comm: Connection, **kwargs: Any) -> dict[str, Any]:
+                answer = scheduler.register_worker(comm, **kwargs)
+                await answers.wait()
+                return answer
+
+            scheduler.handlers["register_worker"] = register_late
+            scheduler.streams[worker.address].abort()
+            await until(lambda: scheduler.registered[1:])
+            handing_over = asyncio.create_task(peer.update_data(data=[["x", pack(1)]]))
+            assert await peer.keys() == []  # asked later, answered at once
+            assert not handing_over.done()
+            answers.set()
+            await handing_over
+            assert await peer.keys() == ["x"]
+
+    run(test)
+
+
 def test_what_finished_meanwhile_is_told_after_the_registration():
     async def test() -> None:
         go.clear()

@@ -43,6 +43,9 @@ class WorkerBase(Server):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.turned = Pulse()
+        #: Between saying to the scheduler what is here and its answer: what comes meanwhile it would not know of.
+        self.introducing = False
+        self.introduced = Pulse()
 
     def turn(self) -> None:
         """Carry out what the machine wants, and send what it says. Call after every event."""

@@ -102,6 +102,8 @@ class Operations(WorkerBase):
             items = [_take_in(key, payload) for key, payload in data]
         else:
             items = await asyncio.to_thread(lambda: [_take_in(key, payload) for key, payload in data])
+        while self.introducing:
+            await self.introduced.wait()
         self.state.scattered(items, nfrees)
         self.turn()
         return {"status": "OK", "data": [[key, nbytes, typename] for key, _, nbytes, typename in items]}

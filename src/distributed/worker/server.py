@@ -405,7 +405,28 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     async def _register(self, stream: Connection) -> None:
         """Make ``stream`` the stream: tell the scheduler who this is, what it holds and what it runs."""
-        answer = await stream.call(
+        self.introducing = True
+        try:
+            answer = await self._introduce(stream)
+        finally:
+            self.introducing = False
+            self.introduced.give()
+        if answer["status"] != "OK":
+            await stream.close()
+            raise ValueError(
+                f"the scheduler at {self.scheduler_address} refuses this worker: {answer['message']}"
+            )
+        self.scheduler_id = answer["scheduler_id"]
+        self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
+        await self.install_plugins(answer.get("plugins", ()))
+        self.stream = stream
+        stream.on_close.append(self._stream_closed)
+        stream.on_stream = self.on_messages
+        self.turn()
+        self._beat()
+
+    async def _introduce(self, stream: Connection) -> dict[str, Any]:
+        answer: dict[str, Any] = await stream.call(
             "register_worker",
             timeout=30,
             address=self.address,
@@ -425,19 +446,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             running=self.state.running(),
             **self.get_startup_information(),
         )
-        if answer["status"] != "OK":
-            await stream.close()
-            raise ValueError(
-                f"the scheduler at {self.scheduler_address} refuses this worker: {answer['message']}"
-            )
-        self.scheduler_id = answer["scheduler_id"]
-        self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
-        await self.install_plugins(answer.get("plugins", ()))
-        self.stream = stream
-        stream.on_close.append(self._stream_closed)
-        stream.on_stream = self.on_messages
-        self.turn()
-        self._beat()
+        return answer
 
     def _stream_closed(self, stream: Connection) -> None:
         if self.stream is not stream:

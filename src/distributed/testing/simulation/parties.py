@@ -122,6 +122,9 @@ class Scheduler:
             if process is not None and process in self.network.frozen:
                 self.network.at(self.network.frozen[process], arrives)
                 return
+            if here and process is not None and process.introducing:
+                self.network.after(0.01, arrives)
+                return
             if here and process is not None:
                 process.machine.scattered([(call.key, call.value, 28, "int")], nfrees)
                 process.turn()

@@ -43,6 +43,7 @@ class Worker:
         self.id = f"process-{world.serial}"
         self.end: End | None = None
         self.registered = False
+        self.introducing = False
         self.claims: dict[int, TaskState] = {}
         self.running: dict[int, TaskState] = {}
         self.seceded: set[int] = set()
@@ -63,6 +64,7 @@ class Worker:
             self.turn()
             self.machine.forget_unsent()
         self.registered = False
+        self.introducing = True
         end = self.end = self.world.scheduler.accept(self.address)
         end.owner = self
         end.receive = lambda messages: self.on_messages(end, messages)
@@ -86,6 +88,7 @@ class Worker:
             return
         if isinstance(messages[0], dict):
             self.registered = True
+            self.introducing = False
         else:
             for message in messages:
                 self.machine.handle(message, self.network.now)
@@ -93,7 +96,7 @@ class Worker:
 
     def on_closed(self, end: End) -> None:
         if self.alive and end is self.end:
-            self.registered = False
+            self.registered = self.introducing = False
             self.network.after(self.network.random.uniform(0, 0.3), self.connect)
 
     def heartbeat(self) -> None:
