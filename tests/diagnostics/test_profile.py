@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -51,7 +52,7 @@ def busy_here(seconds: float) -> None:
         sum(range(100))
 
 
-def test_profile_of_tasks() -> None:
+def test_profile_of_tasks(tmp_path: Path) -> None:
     async def test() -> None:
         with dask.config.set({"distributed.worker.profile.cycle": "100ms"}):
             async with (
@@ -70,6 +71,14 @@ def test_profile_of_tasks() -> None:
                 assert (await client.profile(key="nothing"))["count"] == 0
                 assert (await client.profile(key="busy_here"))["count"] > 0
                 assert (await client.profile(stop=0.0))["count"] == 0
+                page = tmp_path / "page.html"
+                written = await client.profile(filename=str(page))
+                assert "busy_here" in list(names(written))
+                assert "busy_here</b>" in page.read_text()
+                assert await client.profile(plot="save", filename=str(page), stop=0.0) == create()
+                assert "nothing was seen" in page.read_text()
+                with pytest.raises(ValueError, match="merge_workers"):
+                    client.profile(filename=str(page), merge_workers=False)
                 with pytest.raises(NotImplementedError, match="not available"):
                     client.profile(plot=True)
                 await future

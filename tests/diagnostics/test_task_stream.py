@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,31 @@ def test_the_stream_is_remembered_as_long_as_somebody_holds_it() -> None:
             assert scheduler.plugins
 
     asyncio.run(test())
+
+
+def test_pages(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.html", tmp_path / "two.html"
+    nothing = tmp_path / "nothing.html"
+
+    async def test() -> None:
+        async with Scheduler(host="127.0.0.1", port=0) as scheduler, Worker(scheduler.address):
+            async with Client(scheduler.address, asynchronous=True) as client:
+                async with get_task_stream(client, plot="save", filename=str(nothing)):
+                    pass
+                async with get_task_stream(client, plot="save", filename=str(one)) as stream:
+                    await client.submit(abs, -1, key="<mine>")
+                assert len(stream.data) == 1
+                records = await client.get_task_stream(plot="save", filename=str(two))
+                assert records == stream.data
+
+    asyncio.run(test())
+    for path in (one, two):
+        text = path.read_text()
+        assert '"keys":["\\u003cmine>"]' in text
+        assert "getElementById" in text
+    assert '"start":[0.0]' in two.read_text()  # the first task is the beginning
+    assert "no task ran" in nothing.read_text()
+    assert "<script" not in nothing.read_text()
 
 
 def test_task_metadata() -> None:

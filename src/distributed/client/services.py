@@ -173,19 +173,31 @@ class ServicesMixin:
             Ended between these times: seconds since the epoch, or a text such as "5s" for so long ago.
         count : int, optional
             At most so many.
-        plot, filename, bokeh_resources
-            Known to users of the field. Drawing is not available: NotImplementedError.
+        plot : "save", optional
+            Write a page that shows them. A figure of Bokeh (True) is not available: NotImplementedError.
+        filename : str
+            Where.
+        bokeh_resources
+            Accepted, without a meaning: the page needs nothing else.
 
         Returns
         -------
         list of dict
             One a task: ``key worker thread status startstops nbytes type``.
         """
-        if plot:
-            raise NotImplementedError("get_task_stream cannot draw (plot=); it returns the data")
-        return self.sync(
-            self._session.call, "get_task_stream", start=start, stop=stop, count=count, client=self.id
+        if plot and plot != "save":
+            raise NotImplementedError(
+                "get_task_stream cannot draw figures of Bokeh; plot='save' writes a page, and the data is returned"
+            )
+        return self.sync(self._get_task_stream, filename if plot else None, start, stop, count)
+
+    async def _get_task_stream(self, filename: str | None, start: Any, stop: Any, count: int | None) -> Any:
+        records = await self._session.call(
+            "get_task_stream", start=start, stop=stop, count=count, client=self.id
         )
+        if filename is not None:
+            await self.extensions["pages"].write_stream(filename, records)
+        return records
 
     def profile(
         self,
@@ -194,7 +206,7 @@ class ServicesMixin:
         stop: float | None = None,
         workers: Any = None,
         merge_workers: bool = True,
-        plot: bool = False,
+        plot: Any = False,
         filename: str | None = None,
         server: bool = False,
         scheduler: bool = False,
@@ -212,27 +224,40 @@ class ServicesMixin:
         workers : iterable of str, optional
         merge_workers : bool, default True
             One tree of all workers, else a dictionary by address.
-        plot, filename, server, scheduler
-            Known to users of the field. Drawing, and profiles of event loops, are not available: NotImplementedError.
+        filename : str, optional
+            Write a page that shows it, too.
+        plot : "save", optional
+            The same, to ``filename`` or else ``dask-profile.html``. A figure of Bokeh (True) is not available.
+        server, scheduler
+            Known to users of the field. Profiles of event loops are not available here (``performance_report`` has that
+            of the scheduler): NotImplementedError.
 
         Returns
         -------
         dict
             ``count identifier description children``; see :mod:`distributed.diagnostics.profile`.
         """
-        if plot or filename or server or scheduler:
+        if server or scheduler or (plot and plot != "save"):
             raise NotImplementedError(
-                "profile returns counts of tasks; plot=, filename=, server= and scheduler= are not available"
+                "profile counts tasks; plot=True, server= and scheduler= are not available, filename= writes a page"
             )
+        if (plot or filename) and not merge_workers:
+            raise ValueError("a page shows one profile: filename= needs merge_workers=True")
         return self.sync(
-            self._session.call,
-            "profile",
+            self._profile,
+            filename or ("dask-profile.html" if plot else None),
             key=key,
             start=start,
             stop=stop,
             workers=_names(workers),
             merge_workers=merge_workers,
         )
+
+    async def _profile(self, filename: str | None, **kwargs: Any) -> Any:
+        profile = await self._session.call("profile", **kwargs)
+        if filename is not None:
+            await self.extensions["pages"].write_profile(filename, profile)
+        return profile
 
     # ------------------------------------------------------------ plugins and files
 

@@ -95,6 +95,7 @@ CLIENT: dict[str, Extension] = {
     "plugins": Extension(f"{_COORDINATION}.plugins:ClientPlugins"),
     "logs": Extension(f"{_COORDINATION}.log_records:ClientLogs"),
     "actors": Extension(f"{_COORDINATION}.actor:ClientActors"),
+    "pages": Extension(f"{_DIAGNOSTICS}.pages:ClientPages"),
 }
 
 

@@ -19,9 +19,8 @@ from typing import Any
 
 from distributed import loops
 from distributed.diagnostics.profile import Profile, add_stack, create
-from distributed.diagnostics.report_page import Report, Run, WorkerFigures, render
+from distributed.diagnostics.report_page import Report, WorkerFigures, render, runs_of
 from distributed.diagnostics.task_stream import Record
-from distributed.scheduler.groups import group_name
 
 #: Seconds between two looks at the scheduler's loop.
 INTERVAL = 0.01
@@ -127,7 +126,7 @@ class SchedulerReports:
                 title="Performance report",
                 began=time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(start)),
                 wall=stop - start,
-                runs=[run for record in records for run in _runs(record, start)],
+                runs=runs_of(records, start),
                 workers=[
                     _figures(facts, infos[facts[0]], before.get(facts[0]), times.get(facts[0], []))
                     for facts in there
@@ -182,21 +181,6 @@ def _figures(facts: tuple[str, str, int, int], info: Any, before: Any, times: li
         compute_seconds=sum(times),
         nruns=len(times),
     )
-
-
-def _runs(record: Record, start: float) -> list[Run]:
-    key = record["key"]
-    return [
-        Run(
-            key=str(key),
-            name=group_name(key),
-            row=f"{record['worker']} thread {record['thread']}",
-            start=max(0.0, span["start"] - start),
-            seconds=span["stop"] - span["start"],
-            failed=record["status"] != "OK",
-        )
-        for span in record["startstops"]
-    ]
 
 
 def _versions() -> dict[str, str]:

@@ -8,10 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from dask.utils import format_bytes
 
 from distributed.diagnostics.profile import Profile
+from distributed.scheduler.groups import group_name
+
+#: Entry of a task stream: see :mod:`distributed.diagnostics.task_stream`.
+Record = Mapping[str, Any]
 
 #: Runs up to which the stream knows the key of each.
 MAX_KEYS = 20_000
@@ -66,26 +71,64 @@ class Report:
 
 def render(report: Report) -> str:
     """The page."""
-    asset = files("distributed.diagnostics").joinpath
-    sections = [
-        ("Summary", _summary(report)),
-        ("Tasks", _tasks(report)),
-        ("Task stream", _stream(report)),
-        ("Workers", _workers(report)),
-        ("Where tasks spent their time", _icicle(report.worker_profile)),
-        ("Where the scheduler spent its time", _icicle(report.scheduler_profile)),
-        ("Calling code", f"<pre>{escape(report.code)}</pre>" if report.code else _none("not known")),
-        ("Versions", _table(("package", "version"), report.versions.items())),
+    return _page(
+        report.title,
+        [
+            ("Summary", _summary(report)),
+            ("Tasks", _tasks(report)),
+            ("Task stream", _stream(report.runs, report.wall)),
+            ("Workers", _workers(report)),
+            ("Where tasks spent their time", _icicle(report.worker_profile)),
+            ("Where the scheduler spent its time", _icicle(report.scheduler_profile)),
+            ("Calling code", f"<pre>{escape(report.code)}</pre>" if report.code else _none("not known")),
+            ("Versions", _table(("package", "version"), report.versions.items())),
+        ],
+        draws=bool(report.runs),
+    )
+
+
+def render_stream(records: Sequence[Record], start: float | None = None) -> str:
+    """A page of the task stream alone, from ``start`` (seconds since the epoch) or the first task on."""
+    spans = [span for record in records for span in record["startstops"]]
+    if start is None:
+        start = min((span["start"] for span in spans), default=0.0)
+    wall = max((span["stop"] for span in spans), default=start) - start
+    runs = runs_of(records, start)
+    return _page("Task stream", [("Task stream", _stream(runs, wall))], draws=bool(runs))
+
+
+def render_profile(profile: Profile) -> str:
+    """A page of a profile alone."""
+    return _page("Profile", [("Where tasks spent their time", _icicle(profile))])
+
+
+def runs_of(records: Iterable[Record], start: float) -> list[Run]:
+    """What stands in a task stream; times are since ``start``, seconds since the epoch."""
+    return [
+        Run(
+            key=str(record["key"]),
+            name=group_name(record["key"]),
+            row=f"{record['worker']} thread {record['thread']}",
+            start=max(0.0, span["start"] - start),
+            seconds=span["stop"] - span["start"],
+            failed=record["status"] != "OK",
+        )
+        for record in records
+        for span in record["startstops"]
     ]
-    body = "\n".join(f"<h2>{escape(title)}</h2>\n{content}" for title, content in sections)
+
+
+def _page(title: str, sections: Iterable[tuple[str, str]], *, draws: bool = False) -> str:
+    asset = files("distributed.diagnostics").joinpath
+    body = "\n".join(f"<h2>{escape(name)}</h2>\n{content}" for name, content in sections)
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{escape(report.title)}</title>\n"
+        f"<title>{escape(title)}</title>\n"
         f"<style>\n{asset('report.css').read_text('utf-8')}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(report.title)}</h1>\n{body}\n"
-        + (f"<script>\n{asset('report.js').read_text('utf-8')}</script>\n" if report.runs else "")
+        f"<h1>{escape(title)}</h1>\n{body}\n"
+        + (f"<script>\n{asset('report.js').read_text('utf-8')}</script>\n" if draws else "")
         + "</body>\n</html>\n"
     )
 
@@ -182,15 +225,14 @@ def _line(values: Sequence[float], top: float) -> str:
 # ---------------------------------------------------------------- pictures
 
 
-def _stream(report: Report) -> str:
+def _stream(runs: Sequence[Run], wall: float) -> str:
     """What ``report.js`` draws."""
-    runs = report.runs
     if not runs:
         return _none("no task ran")
     names = {name: i for i, name in enumerate(dict.fromkeys(run.name for run in runs))}
     rows = {row: i for i, row in enumerate(sorted({run.row for run in runs}))}
     data = {
-        "wall": report.wall,
+        "wall": wall,
         "names": list(names),
         "rows": list(rows),
         "name": [names[run.name] for run in runs],

@@ -148,8 +148,9 @@ class get_task_stream:
     ----------
     client : Client, optional
         Default: the current one.
-    plot, filename
-        Known to users of the field. Drawing is not available; the data is.
+    plot : "save", optional
+        Write a page that shows them to ``filename`` at the end. A figure of Bokeh (True) is not available.
+    filename : str
 
     Attributes
     ----------
@@ -167,11 +168,12 @@ class get_task_stream:
     def __init__(self, client: Any = None, plot: Any = False, filename: str = "task-stream.html") -> None:
         from distributed.client import default_client
 
-        if plot:
+        if plot and plot != "save":
             raise NotImplementedError(
-                "get_task_stream cannot draw (plot=); the data is in its attribute 'data', and performance_report draws"
+                "get_task_stream cannot draw figures of Bokeh; plot='save' writes a page, and the data is in 'data'"
             )
         self.data: list[Record] = []
+        self.filename = filename if plot else None
         self.client = client or default_client()
         self._name = uuid.uuid4().hex
 
@@ -184,6 +186,8 @@ class get_task_stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.data.extend(await self._call("stop_task_stream", start=self.start))
+        if self.filename is not None:
+            await self.client.extensions["pages"].write_stream(self.filename, self.data, self.start)
 
     def __enter__(self) -> get_task_stream:
         self.client.sync(self.__aenter__)
