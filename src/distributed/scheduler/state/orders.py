@@ -114,6 +114,10 @@ def send(s: Index, ts: TaskState, ws: WorkerState) -> None:
     lost = [dep.key for dep in ts.dependencies if dep.state != "memory"]
     if lost:
         raise ValueError(f"{ts.key!r} cannot be sent to a worker: {lost[0]!r} was lost and is computed again")
+    if placement.fetch_time(s, ts, ws) == placement.NEVER:
+        raise ValueError(
+            f"{ts.key!r} cannot run on the worker at {ws.address}: it needs what cannot leave another"
+        )
     if ts.processing_on is not ws:
         if ts.processing_on is not None:
             take_back(s, ts)
@@ -152,6 +156,7 @@ def restrict(s: Index, ts: TaskState, workers: Iterable[str] | None) -> None:
         placement.replace_queued(s, ts)
     elif ts.state == "no-worker":
         placement.reconsider_unrunnable(s)
+        s.stranded[ts] = None  # perhaps there is no worker for it any more
     elif ts.processing_on is not None and not _may_run(s, spec, ts.processing_on):
         s.outbox.steal(ts.processing_on.address, [ts.key])
 
