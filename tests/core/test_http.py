@@ -130,6 +130,9 @@ async def test_scheduler_worker_nanny():
         future = client.submit(inc, 1)
         assert await future == 2
         assert await get_json(s.http_server.address, "/api") == [w.address]
+        idle = await get_json(s.http_server.address, "/api/v1/check_idle")
+        assert idle == {"idle_since": s.check_idle()}
+        assert await get_json(s.http_server.address, "/api/v1/adaptive_target") == {"workers": 1}
         health = await get_json(s.http_server.address, "/health")
         assert (health["status"], health["workers"], health["tasks"]) == ("ok", 1, 1)
         numbers = (await get(s.http_server.address, "/metrics"))[2].splitlines()

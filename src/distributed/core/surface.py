@@ -232,8 +232,7 @@ class Surface:
         ----------
         routes : mapping, or iterable of pairs, of str to callable
             Each function is called without arguments on this server's loop, and gives text, what can be written as
-            JSON, or a :class:`distributed.core.http.Answer`. They come on top of ``/health``, ``/info.json`` (what
-            :meth:`identity` says) and ``/metrics``, and before these.
+            JSON, or a :class:`distributed.core.http.Answer`. They come before those of :meth:`http_routes`.
         dashboard_address : str, tuple or int, optional
             ``"HOST:PORT"``, ``":PORT"``, ``(host, port)`` or a port; without a host :attr:`default_ip`, or loopback.
         default_port : int
@@ -252,17 +251,12 @@ class Surface:
         TypeError
             When a route is no function.
         """
-        from distributed.core.http import HTTPServer, health_route, metrics_route, under
+        from distributed.core.http import HTTPServer, under
 
         asyncio.get_running_loop()
         if self.http_server is not None:
             raise RuntimeError(f"this {type(self).__name__} answers at {self.http_server.address} already")
-        mine: dict[str, Route] = {
-            "/health": health_route(self.health),
-            "/info.json": self.identity,
-            "/metrics": metrics_route(self.metrics_of_now),
-        }
-        mine |= dict(routes)
+        mine = self.http_routes() | dict(routes)
         for path, route in mine.items():
             if not callable(route) or isinstance(route, type):
                 raise TypeError(f"the route {path!r} must be a function without parameters, not {route!r}")
@@ -270,6 +264,16 @@ class Surface:
         server.bind(self._http_address(dashboard_address, default_port), default_port)
         self.http_server = self.services["http"] = server
         self.spawn(server.serve(ssl_options), name="http server")
+
+    def http_routes(self) -> dict[str, Route]:
+        """What :meth:`start_http_server` answers beside what it is given."""
+        from distributed.core.http import health_route, metrics_route
+
+        return {
+            "/health": health_route(self.health),
+            "/info.json": self.identity,
+            "/metrics": metrics_route(self.metrics_of_now),
+        }
 
     def _http_address(self, given: str | tuple[str, int] | int | None, port: int) -> str | tuple[str, int]:
         if isinstance(given, tuple):

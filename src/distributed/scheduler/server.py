@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed import config
 from distributed.comm.addressing import get_address_host
@@ -32,6 +32,9 @@ from distributed.scheduler.state import (
 )
 from distributed.scheduler.vigil import Vigil
 from distributed.security import Security
+
+if TYPE_CHECKING:
+    from distributed.core.http import Route
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -402,6 +405,14 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
     @property
     def worker_ttl(self) -> float:
         return self.settings.worker_ttl
+
+    def http_routes(self) -> dict[str, Route]:
+        """Those of every server, and what operators of clusters ask before they scale one."""
+        return {
+            **super().http_routes(),
+            "/api/v1/check_idle": lambda: {"idle_since": self.check_idle()},
+            "/api/v1/adaptive_target": lambda: {"workers": self.adaptive_target()},
+        }
 
     def story(self, *keys: Key) -> list[tuple[Key, str, str, str, float]]:
         """What happened to some keys: (key, start, finish, stimulus_id, time), oldest first."""
