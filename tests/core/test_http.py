@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from distributed import Client, Nanny, Scheduler, Worker
 from distributed.core import Server, Status
 from distributed.core.http import Answer, HTTPServer, health_route, metrics_route
-from distributed.utils_test import gen_test, inc, process_security
+from distributed.utils_test import gen_test, get_cert, inc, process_security
 
 
 async def get(address: str, path: str, method: str = "GET") -> tuple[int, str, str]:
@@ -109,6 +110,22 @@ async def test_where_it_listens():
             c.start_http_server([("/x", "no function")])
         c.start_http_server(default_port=0, dashboard_address="[::1]:0")
         assert c.http_server.address.startswith("[::1]:")
+
+
+@gen_test()
+async def test_encrypted():
+    pytest.importorskip("cryptography")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(get_cert("tls-cert.pem"), get_cert("tls-key.pem"))
+    trusting = ssl.create_default_context(cafile=get_cert("tls-ca-cert.pem"))
+    async with Server(security=process_security()) as server:
+        server.start_http_server(dashboard_address="127.0.0.1:0", ssl_options=context)
+        port = server.http_server.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.read()).endswith(b'{"status": "ok"}\n')
+        writer.close()
 
 
 def test_needs_a_loop():

@@ -306,6 +306,16 @@ async def test_of_the_scheduler_itself(c, s, a, b):
     assert "the code" in page.text
 
 
+@gen_cluster(client=True, config={"distributed.worker.profile.cycle": "50ms"})
+async def test_a_scheduler_that_does_not_know_of_it_says_what_it_knows(c, s, a, b):
+    """It was started again meanwhile."""
+    start = time.time()
+    page = Page(await c._session.call("performance_report", start=start, last_count=0, name="unknown"))
+    assert page.after("workers") == "2"
+    assert not s.plugins
+    assert s.extensions["task_stream"]._holders == {}
+
+
 @gen_cluster(client=True)
 async def test_with_needs_async(c, s, a, b):
     with pytest.raises(TypeError, match="async with"), performance_report("never.html"):

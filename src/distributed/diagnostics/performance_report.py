@@ -102,12 +102,12 @@ class SchedulerReports:
         ``last_count`` and ``mode`` are not used.
         """
         stop = time.time()
-        opened = self._open.get(name or "")
+        opened = None if name is None else self._open.get(name)
         streams = self.scheduler.extensions["task_stream"]
-        if name is not None and opened is not None:
-            records = streams.stop_task_stream(name, opened.client, start)
-        else:
+        if name is None:
             records = streams.get_task_stream(start)
+        else:  # a scheduler that was started meanwhile does not know the name, nor what was before it
+            records = streams.stop_task_stream(name, opened.client if opened is not None else None, start)
         before = opened.before if opened is not None else {}
         starts = {address: info["count"] for address, info in before.items()}
         infos, profile = await asyncio.gather(
