@@ -221,6 +221,13 @@ async def test_report(c, s, a, b):
         s.report(message, client=c.id)
         s.report(message, client="nobody")
         await async_poll_for(lambda: heard.count(message) == 3)
+        for send in (
+            s.report,
+            lambda msg: s.client_send(c.id, msg),
+            lambda msg: s.worker_send(a.address, msg),
+        ):
+            with pytest.raises(TypeError, match="not a dict"):
+                send({"op": "something"})
     finally:
         c._session.state.handle_message = told
 

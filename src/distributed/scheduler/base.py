@@ -110,7 +110,13 @@ class SchedulerBase(Server):
         """Call a hook of all plugins; see :mod:`distributed.scheduler.extending`."""
 
     def send_to_peer(self, peer: str, message: Message) -> None:
-        """One message of the shell's own to a worker or client, behind what the machine has to say."""
+        """One message of the shell's own to a worker or client, behind what the machine has to say.
+
+        Raises TypeError for anything else, such as the dictionaries that other schedulers send: it would take the
+        messages with it that leave in the same frame.
+        """
+        if not isinstance(message, Message):
+            raise TypeError(f"peers understand distributed.protocol.messages, not a {type(message).__name__}")
         self.flush()
         stream = self._streams.get(peer)
         if stream is not None and not stream.closed:
