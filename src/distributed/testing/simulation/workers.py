@@ -200,11 +200,12 @@ class Worker:
         found: Iterable[tuple[Any, Any, int]] | None,
         busy: bool,
         unreachable: bool = False,
+        immovable: Iterable[tuple[Any, str, str]] = (),
     ) -> None:
         if not self.alive:
             return
         if found is None:
             self.machine.gather_failed(request.worker, self.network.now, busy=busy, unreachable=unreachable)
         else:
-            self.machine.gathered(request.worker, found, self.network.now)
+            self.machine.gathered(request.worker, found, self.network.now, immovable=immovable)
         self.turn()

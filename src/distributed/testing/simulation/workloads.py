@@ -24,6 +24,7 @@ class Task:
     raises: bool = False
     flaky: int = 0  # so many runs raise before one succeeds
     secedes: bool = False
+    immovable: bool = False  # its result cannot leave the worker that made it
     options: TaskOptions = field(default_factory=TaskOptions)
 
 
@@ -63,6 +64,10 @@ class Graph:
             else:
                 values[name] = self.value(name, of)  # type: ignore[arg-type]
         return values[key]
+
+    def is_immovable(self, key: str) -> bool:
+        """Whether the result cannot leave the worker that made it."""
+        return key in self.tasks and self.tasks[key].immovable
 
     def order(self, *keys: str) -> list[str]:
         """These tasks and all they stand on, dependencies first."""
@@ -144,6 +149,22 @@ def chains(random: Random, graph: Graph, prefix: str) -> list[str]:
     return ends
 
 
+def sockets(random: Random, graph: Graph, prefix: str) -> list[str]:
+    """Results that cannot leave their workers, each with some users, of which one uses all that can."""
+    keys = []
+    for i in range(random.randint(1, 3)):
+        options = TaskOptions(workers=random.choice(((), ("w0",), ("w1",))), allow_other_workers=True)
+        made = Task(f"socket-{prefix}-{i}", (), some_seconds(random), immovable=True, options=options)
+        stuck = graph.add(made).key
+        data = plain(random, graph, f"load-{prefix}-{i}")
+        users = [
+            graph.add(Task(f"look-{prefix}-{i}-{j}", random.choice(((stuck,), (stuck, data))), 0.01)).key
+            for j in range(random.randint(1, 6))
+        ]
+        keys += [graph.add(Task(f"all-{prefix}-{i}", tuple(users))).key, stuck]
+    return keys
+
+
 def anything(random: Random, graph: Graph, prefix: str) -> list[str]:
     keys: list[str] = []
     for i in range(random.randint(3, 25)):
@@ -157,4 +178,5 @@ WORKLOADS: dict[str, Callable[[Random, Graph, str], list[str]]] = {
     "tree": tree,
     "chains": chains,
     "dag": anything,
+    "sockets": sockets,
 }

@@ -165,8 +165,14 @@ class World:
             self.network.after(delay, asker.answered, request, None, True)
         else:
             data = peer.machine.data
-            found = [(key, data[key], peer.machine.tasks[key].nbytes) for key in request.keys if key in data]
-            self.network.after(delay, asker.answered, request, found, False)
+            here = [key for key in request.keys if key in data]
+            stuck = [key for key in here if self.graph.is_immovable(str(key))]
+            found = [(key, data[key], peer.machine.tasks[key].nbytes) for key in here if key not in stuck]
+            immovable = [(key, peer.address, "a socket") for key in stuck]
+            self.network.after(delay, asker.answered, request, found, False, False, immovable)
+            if stuck:
+                peer.machine.immovable([(key, "a socket") for key in stuck])
+                peer.turn()
 
     def some_worker(self) -> Worker | None:
         """One that is not frozen."""
