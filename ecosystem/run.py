@@ -50,7 +50,12 @@ def main() -> int:
     parser.add_argument("--only", help="names of entries, with commas between")
     parser.add_argument("--bounded", action="store_true", help="only the part for continuous integration")
     parser.add_argument("--engine", choices=("ours", "existing"), default="ours")
-    parser.add_argument("--venvs", type=Path, default=Path(tempfile.gettempdir()) / "distributed-ecosystem")
+    parser.add_argument(
+        "--venvs",
+        type=Path,
+        default=ROOT / ".venv-ecosystem",
+        help="where the environments are (default: %(default)s)",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="entries that run at the same time (default: 1)")
     parser.add_argument(
         "--unpinned", action="store_true", help=f"the newest versions, not those of {PINNED.name}"
@@ -63,7 +68,7 @@ def main() -> int:
         for entry in entries:
             print(f"{entry.name:20} {' '.join(entry.packages)}")
         return 0
-    directory = options.venvs / options.engine
+    directory = options.venvs.resolve() / options.engine
     directory.mkdir(parents=True, exist_ok=True)
     wheels = build(directory / "wheels") if options.engine == "ours" else None
     print(f"{'entry':22}{'outcome':16}{'seconds':>8}  tests", flush=True)
