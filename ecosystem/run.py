@@ -212,6 +212,8 @@ def run(entry: Entry, environment: Path, logs: Path) -> Result:
             "-p",
             "no:cacheprovider",
             "--timeout=120",
+            f"--config-file={os.devnull}",  # not ours, though the tests may lie in this checkout
+            f"--rootdir={environment}",  # tests are named by where they are in it
             f"--junitxml={report}",
         ]
         for plugin in entry.plugins:
