@@ -69,6 +69,10 @@ class Graph:
         """Whether the result cannot leave the worker that made it."""
         return key in self.tasks and self.tasks[key].immovable
 
+    def may_be_apart(self, key: str) -> bool:
+        """Whether this, or a task it stands on, uses two results that cannot leave their workers."""
+        return any(sum(map(self.is_immovable, self.tasks[k].deps)) > 1 for k in self.order(key))
+
     def order(self, *keys: str) -> list[str]:
         """These tasks and all they stand on, dependencies first."""
         done: dict[str, None] = {}
@@ -150,18 +154,22 @@ def chains(random: Random, graph: Graph, prefix: str) -> list[str]:
 
 
 def sockets(random: Random, graph: Graph, prefix: str) -> list[str]:
-    """Results that cannot leave their workers, each with some users, of which one uses all that can."""
+    """Results that cannot leave their workers, each with some users; sometimes one uses two of them."""
     keys = []
+    made = []
     for i in range(random.randint(1, 3)):
         options = TaskOptions(workers=random.choice(((), ("w0",), ("w1",))), allow_other_workers=True)
-        made = Task(f"socket-{prefix}-{i}", (), some_seconds(random), immovable=True, options=options)
-        stuck = graph.add(made).key
+        task = Task(f"socket-{prefix}-{i}", (), some_seconds(random), immovable=True, options=options)
+        stuck = graph.add(task).key
+        made.append(stuck)
         data = plain(random, graph, f"load-{prefix}-{i}")
         users = [
             graph.add(Task(f"look-{prefix}-{i}-{j}", random.choice(((stuck,), (stuck, data))), 0.01)).key
             for j in range(random.randint(1, 6))
         ]
         keys += [graph.add(Task(f"all-{prefix}-{i}", tuple(users))).key, stuck]
+    if len(made) > 1 and random.random() < 0.3:
+        keys.append(graph.add(Task(f"both-{prefix}", tuple(made[:2]))).key)
     return keys
 
 
