@@ -100,7 +100,6 @@ SUITE = (
             "test_joblib_warning_inside_dask_daemonic_worker": DAEMON,
             "test_no_undesired_distributed_cache_hit": STORY,
             "test_auto_scatter": STORY,
-            "test_manual_scatter": "counts one pickling of an argument more than there is here",
         },
         timeout=600,
         group="stack",

@@ -73,11 +73,11 @@ def test_known_failures_do_not_fail_an_entry(modules, tmp_path):
         '<testcase classname="m" name="test_c"><skipped/></testcase>'
         "</testsuite></testsuites>"
     )
-    entry = suite.Entry("x", (), tests=("m",), known={"test_b": "for a reason"})
+    entry = suite.Entry("x", (), tests=("m",), known={"test_b": "for a reason", "test_c": "no more"})
     result = run.Result("x", "ok", 0.0)
     run.judge(entry, report, result)
     assert (result.outcome, result.counts) == ("ok", "1 passed, 1 failed, 1 skipped")
-    assert result.notes == ["known: m::test_b: for a reason"]
+    assert result.notes == ["known: m::test_b: for a reason", "known to fail, and does not: test_c"]
     result = run.Result("x", "ok", 0.0)
     run.judge(suite.Entry("x", (), tests=("m",)), report, result)
     assert result.outcome == "failed"
