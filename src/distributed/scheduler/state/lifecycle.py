@@ -22,7 +22,7 @@ from distributed.scheduler.state.records import PENDING_STATES, TaskState, Worke
 RECORD_NBYTES = 1_000
 
 #: Tasks that are let go in one go.
-MAX_RELEASED = 2_000
+MAX_RELEASED = 1_000
 
 
 def activate(s: Index, tasks: Iterable[TaskState]) -> None:
@@ -282,7 +282,7 @@ def release_parked(s: Index) -> None:
 def _release(s: Index, stack: list[TaskState], limit: int) -> None:
     while stack:
         if not limit:
-            s.parked += stack
+            s.parked = s.parked + stack if s.parked else stack
             return
         limit -= 1
         ts = stack.pop()
