@@ -70,13 +70,15 @@ async def connect(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     pause = _FIRST_PAUSE
+    refused: ConnectError | None = None
     while True:
         left = max(deadline - loop.time(), 0)
         try:
             return await backend.connect(loc, security=security, timeout=left, local_address=local_address)
-        except ConnectTimeoutError:
-            raise
-        except ConnectError:
+        except ConnectTimeoutError as error:  # maybe only because the last attempt had little time
+            raise refused or error from None
+        except ConnectError as error:
+            refused = error
             if not retry or loop.time() + pause >= deadline:
                 raise
         await asyncio.sleep(pause)
