@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Iterator
 
+from distributed.collector import THRESHOLDS
 from distributed.protocol.messages import (
     Message,
     PutFunctions,
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=200_000)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    gc.set_threshold(100_000, 50, 50)  # as the scheduler's process does
+    gc.set_threshold(*THRESHOLDS)  # as in the process of the scheduler
     print(f"memory        {memory_per_task(options.tasks):8.0f} bytes a pending task")
     for name, work in [("map", independent), ("tree", tree), ("chains", chains)]:
         seconds, n = run(list(work(options.tasks)), options.workers)
