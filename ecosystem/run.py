@@ -89,7 +89,8 @@ def results(
         if entry.environment not in problems:
             versions = None if options.unpinned else pinned(entry.environment)
             problems[entry.environment] = prepare(entry, entries, directory, wheels, versions)
-    yield Result("(environments)", "installed", time.monotonic() - start)
+    state = "incomplete" if any(problems.values()) else "installed"
+    yield Result("(environments)", state, time.monotonic() - start)
 
     def outcome(entry: Entry) -> Result:
         problem = problems[entry.environment]
@@ -142,21 +143,22 @@ def prepare(
         What went wrong, or nothing.
     """
     path = directory / entry.environment
-    packages = sorted(
-        {package for other in entries if other.environment == entry.environment for package in other.packages}
-    )
+    packages = {
+        package for other in entries if other.environment == entry.environment for package in other.packages
+    }
     marker = path / "packages.txt"
-    wanted = hashlib.sha256(
-        "\n".join([*packages, versions.read_text() if versions else ""]).encode()
-    ).hexdigest()
+    pinned_by = [ROOT / "pyproject.toml", *([versions] if versions else [])]  # what we require, too
+    pins = hashlib.sha256(b"".join(file.read_bytes() for file in pinned_by)).hexdigest()
+    found = marker.read_text().split("\n") if marker.exists() else [""]
     python = path / "bin" / "python"
     try:
-        if not marker.exists() or marker.read_text() != wanted:
+        if found[0] != pins or not packages.issubset(found[1:]):
             subprocess.run(
                 [sys.executable, "-m", "venv", "--clear", "--without-pip", str(path)], check=True, timeout=60
             )
             engine = "distributed-network" if wheels else "distributed"
-            pip(python, wheels, versions, [engine, *packages])
+            pip(python, wheels, versions, [engine, *sorted(packages)])
+            found = [pins, *sorted(packages)]
         elif wheels:
             pip(python, wheels, versions, ["--force-reinstall", "--no-deps", "distributed-network"])
         check_engine(python, ours=wheels is not None)
@@ -164,7 +166,7 @@ def prepare(
         return f"the installation took longer than {INSTALL_TIMEOUT:.0f} s"
     except subprocess.CalledProcessError as error:
         return (error.stderr or b"").decode(errors="replace").strip()[-1500:]
-    marker.write_text(wanted)
+    marker.write_text("\n".join(found))
     return ""
 
 
@@ -246,6 +248,7 @@ def call(command: list[str], timeout: float, output: object, scratch: str, envir
         },
         "XDG_CONFIG_HOME": f"{scratch}/config",
         "PREFECT_HOME": f"{scratch}/prefect",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own server, before ours is asked for anything
         "TMPDIR": scratch,
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "OMP_NUM_THREADS": "1",
