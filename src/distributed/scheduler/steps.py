@@ -62,9 +62,10 @@ class Steps(Extending):
         key : key
         finish : str
             "released": free its result, take it back from its worker, or forgive its error; who still needs the result
-            gets it computed again. "waiting": the same, and somebody must need it. "forgotten": cancel it and all that
-            depend on it, for every client. "memory": ``worker=`` holds its result (``nbytes=``, ``typename=``).
-            "erred": it has raised ``exception=`` (``traceback=``, ``worker=``). "processing": send it to ``worker=``.
+            gets it computed again, which must be possible. "waiting": the same, and somebody must need it.
+            "forgotten": cancel it and all that depend on it, for every client. "memory": ``worker=`` holds its result
+            (``nbytes=``, ``typename=``). "erred": it has raised ``exception=`` (``traceback=``, ``worker=``).
+            "processing": send it to ``worker=``.
         stimulus_id : str
             Why; stands in the story of the task.
 

@@ -234,8 +234,9 @@ def renumber(s: Index, ts: TaskState) -> None:
 
 
 def retry(s: Index, tasks: Iterable[TaskState]) -> None:
-    """Run erred tasks again, and the erred tasks among their ancestors."""
-    stack = list(tasks)
+    """Run erred tasks again, and the erred tasks among their ancestors, also behind those that were let go."""
+    stack = [ts for ts in tasks if ts.state == "erred"]
+    seen = set(stack)
     again: list[TaskState] = []
     while stack:
         ts = stack.pop()
@@ -244,7 +245,10 @@ def retry(s: Index, tasks: Iterable[TaskState]) -> None:
             for client in ts.who_wants:
                 s.outbox.lost(client.name, ts.key)
             again.append(ts)
-            stack += ts.dependencies
+        for dep in ts.dependencies:
+            if dep.state in ("erred", "released") and dep not in seen:
+                seen.add(dep)
+                stack.append(dep)
     activate(s, again)
 
 

@@ -28,9 +28,11 @@ def drop_result(s: Index, ts: TaskState) -> None:
     """To ``released``: free the result, take the task back from its worker, forgive its error.
 
     Who still needs the result gets it computed again; dependents that are with workers are taken back, to wait for it.
-    A task that waits already, waits on.
+    A task that waits already, waits on. What is needed and cannot be computed again is kept: that is refused.
     """
     if ts.state == "memory":
+        if ts.needed:
+            _check_recipe(ts)
         users = [dependent for dependent in ts.dependents if dependent.processing_on is not None]
         for user in users:  # before its data goes
             _free_order(s, user)
@@ -45,6 +47,21 @@ def drop_result(s: Index, ts: TaskState) -> None:
     elif ts.state == "erred":
         lifecycle.retry(s, (ts,))
         lifecycle.release(s, ts)
+
+
+def _check_recipe(ts: TaskState) -> None:
+    """ValueError where this result could not be computed again if it were lost."""
+    seen = {ts}
+    stack = [ts]
+    while stack:
+        lost = stack.pop()
+        if lost.spec is None or lost.spec.options.actor:
+            what = "is data of a client" if lost.spec is None else "is an actor"
+            raise ValueError(f"{ts.key!r} is needed and cannot be computed again: {lost.key!r} {what}")
+        for dep in lost.dependencies:
+            if dep.state != "memory" and dep not in seen:
+                seen.add(dep)
+                stack.append(dep)
 
 
 def take_back(s: Index, ts: TaskState) -> None:

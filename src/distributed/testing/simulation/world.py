@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from distributed.client.state import machine as client_machine
-from distributed.scheduler.state import Settings, lifecycle
+from distributed.scheduler.state import Settings, lifecycle, orders
 from distributed.scheduler.state.records import PENDING_STATES
 from distributed.testing.simulation import invariants
 from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
@@ -494,9 +494,35 @@ class World:
         self.network.slow = self.random.choice((0.0005, 0.002, 0.02, 0.1))
         return True
 
+    def order(self) -> bool:
+        """Code inside the scheduler has something done to tasks; what makes no sense is refused."""
+        if self.scheduler is None or not self.scheduler.machine.tasks:
+            return False
+        machine = self.scheduler.machine
+        known = list(machine.tasks.values())
+        workers = list(machine.workers.values())
+        for ts in self.random.sample(known, min(len(known), self.random.choice((1, 5, 20)))):
+            if machine.tasks.get(ts.key) is not ts:
+                continue  # an order before this one let go of it
+            what = self.random.choice(("drop_result", "drop_result", "send", "restrict"))
+            self.network.note("world", f"{what} {ts.key!r}")
+            machine.begin("plugin", what, self.network.now)
+            try:
+                if what == "drop_result":
+                    orders.drop_result(machine, ts)
+                elif what == "restrict":
+                    orders.restrict(machine, ts, self.random.choice((None, ("w0",), ("w0", "w1"))))
+                elif workers:
+                    orders.send(machine, ts, self.random.choice(workers))
+            except ValueError:
+                continue
+        self.scheduler.flush()
+        return True
+
 
 #: What may go wrong, by name.
 ACCIDENTS: dict[str, Callable[[World], bool]] = {
+    "order": World.order,
     "crash": World.crash,
     "join": World.more_workers,
     "cut-worker": World.cut_worker,
