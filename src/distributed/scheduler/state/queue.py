@@ -34,8 +34,13 @@ class TaskQueue:
         return self._n
 
     def __iter__(self) -> Iterator[TaskState]:
-        entries = chain.from_iterable(self._lines.values())
-        return iter(dict.fromkeys(ts for ts in entries if ts.queue is self))
+        """Roughly in their order; what nobody asks for is not looked at."""
+        seen: set[TaskState] = set()
+        for rank in sorted(self._lines):
+            for ts in self._lines[rank]:
+                if ts.queue is self and ts not in seen:
+                    seen.add(ts)
+                    yield ts
 
     def push(self, ts: TaskState) -> None:
         spec = ts.spec
@@ -102,7 +107,17 @@ class Line:
         self._ndead = 0  # at most: a task that comes back brings its old entry to life
 
     def __iter__(self) -> Iterator[TaskState]:
-        return chain(self._swept, self._rest, (ts for _, ts in self._late))
+        late = iter(self._late)
+        next_late = next(late, None)
+        for ts in chain(self._swept, self._rest):
+            while next_late is not None and next_late[0] < ts.seq:
+                yield next_late[1]
+                next_late = next(late, None)
+            yield ts
+        if next_late is not None:
+            yield next_late[1]
+            for _, ts in late:
+                yield ts
 
     def push(self, ts: TaskState) -> None:
         seq = ts.seq
