@@ -505,6 +505,11 @@ class World:
             if machine.tasks.get(ts.key) is not ts:
                 continue  # an order before this one let go of it
             what = self.random.choice(("drop_result", "drop_result", "send", "restrict"))
+            stuck = any(
+                self.graph.is_immovable(str(key)) for key in (ts.key, *(d.key for d in ts.dependencies))
+            )
+            if what == "restrict" and stuck:
+                continue  # it could be kept from where it has to run
             self.network.note("world", f"{what} {ts.key!r}")
             machine.begin("plugin", what, self.network.now)
             try:
