@@ -24,6 +24,7 @@ from distributed.protocol.messages import (
     TasksErredForClient,
     TasksInMemory,
     TasksLost,
+    TasksRefused,
     WantKeys,
 )
 
@@ -364,6 +365,32 @@ def test_an_erred_task_that_others_had_run_again_is_told_after_a_reconnection(ne
     state.validate()
 
 
+def test_what_was_refused_is_told_again_with_all_that_it_needs() -> None:
+    """The scheduler forgot what only a task kept that it had cancelled with another: the client cannot see that."""
+    state = ClientState()
+    state.handle_submit([task("a"), task("b", "a")], wanted=False)
+    c = task("c", "b")
+    state.handle_submit([c])
+    d = task("d", "b")
+    state.handle_submit([d])
+    assert sent(state)[-1] == ("SubmitTasks", ["c", "d"])
+    state.handle_message(TasksRefused(["d"], ["b"]))
+    assert d.status == "pending"
+    assert sent(state) == [("SubmitTasks", ["a", "b"]), ("SubmitTasks", ["d"])]
+    state.validate()
+
+
+def test_what_needs_data_that_the_scheduler_does_not_know_is_cancelled() -> None:
+    state = ClientState()
+    state.handle_want([data := ClientTask("data")])
+    state.handle_submit([a := task("a", "data")])
+    state.handle_message(TasksCancelled(["data"], "the scheduler does not know this key"))
+    state.handle_message(TasksRefused(["a"], ["data"]))
+    assert (data.status, a.status) == ("cancelled", "cancelled")
+    assert a.reason == "it depends on 'data', which the scheduler does not know"
+    state.validate()
+
+
 def test_messages_on_forgotten_keys_are_ignored() -> None:
     state = ClientState()
     for message in (memory("a"), erred("a"), TasksLost(["a"]), TasksCancelled(["a"])):
@@ -511,9 +538,10 @@ class ModelScheduler:
             assert message.fn in self.functions, "a function that never arrived"
             for i, key in enumerate(message.keys):
                 deps = tuple(message.deps[i]) if message.deps is not None else ()
-                if not all(dep in self.specs for dep in deps):
+                missing = [dep for dep in deps if dep not in self.specs]
+                if missing:
                     assert self.forced.intersection(deps), "a dependency that never arrived"
-                    self.answers.append(TasksCancelled([key], "it depends on what is not there"))
+                    self.answers.append(TasksRefused([key], missing[:1]))
                     self.forced.add(key)
                     continue
                 if key not in self.specs:

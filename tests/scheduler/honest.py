@@ -226,7 +226,7 @@ class World:
             case m.TasksLost():
                 for key in message.keys:
                     self.told.pop((client, key), None)
-            case m.TasksCancelled():
+            case m.TasksCancelled() | m.TasksRefused():
                 for key in message.keys:
                     self.wants[client].discard(key)
                     self.told.pop((client, key), None)

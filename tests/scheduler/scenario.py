@@ -476,6 +476,9 @@ DESCRIBE: dict[type[m.Message], Callable[[Any], str]] = {
     m.TasksInMemory: _memory,
     m.TasksErredForClient: _erred,
     m.TasksCancelled: lambda msg: f"cancelled {' '.join(msg.keys)}: {msg.reason}",
+    m.TasksRefused: lambda msg: (
+        "refused " + " ".join(f"{key}({dep})" for key, dep in zip(msg.keys, msg.missing, strict=True))
+    ),
     m.CancelAnswered: lambda msg: f"heard cancel {' '.join(msg.keys)}",
     m.ClientEvent: lambda msg: f"event {msg.topic} {msg.data}",
     m.TasksLost: lambda msg: f"lost {' '.join(msg.keys)}",

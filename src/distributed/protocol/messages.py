@@ -234,6 +234,16 @@ class TasksCancelled(Message):
     msg: str = ""
 
 
+class TasksRefused(Message):
+    """Submitted tasks that depend on what the scheduler does not know: the first such key of each is in ``missing``.
+
+    It forgot that in the meantime, for reasons that the client had not heard of yet, or could not see.
+    """
+
+    keys: list[WireKey]
+    missing: list[WireKey]
+
+
 class CancelAnswered(Message):
     """CancelKeys has come, with these keys: what is said of them from here on is about what came after it."""
 
@@ -442,6 +452,7 @@ SchedulerToClient: TypeAlias = (
     TasksInMemory
     | TasksErredForClient
     | TasksCancelled
+    | TasksRefused
     | CancelAnswered
     | TasksLost
     | LineageCut

@@ -36,6 +36,7 @@ from distributed.protocol.messages import (
     TasksErredForClient,
     TasksInMemory,
     TasksLost,
+    TasksRefused,
 )
 
 #: Tasks that are forgotten in one go.
@@ -286,6 +287,24 @@ class ClientState:
                 task.reason = _sentence(message.reason, message.msg)
                 self._doubt(task)
                 self._set(task, "cancelled")
+
+    def _on_refused(self, message: TasksRefused) -> None:
+        """What these need is told again, if it is known here how to compute it; else they are given up."""
+        self._note("refused", message.keys)
+        for key, missing in zip(message.keys, message.missing, strict=True):
+            task = self.tasks.get(key)
+            if task is None or missing not in task.deps:
+                continue
+            needed = self.tasks[missing]
+            self._doubt(task)
+            self._doubt(needed)
+            if needed.call is None and TRANSITIONS.get((task.status, "cancelled")):
+                task.reason = f"it depends on {missing!r}, which the scheduler does not know"
+                self._set(task, "cancelled")
+        for key in message.keys:
+            task = self.tasks.get(key)
+            if task is not None and task.status in ("pending", "finished"):
+                self._tell_if_unknown(task)
 
     def _on_cancel_answered(self, message: CancelAnswered) -> None:
         for key in message.keys:
@@ -552,6 +571,7 @@ _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
     TasksInMemory: ClientState._on_memory,
     TasksErredForClient: ClientState._on_erred,
     TasksCancelled: ClientState._on_cancelled,
+    TasksRefused: ClientState._on_refused,
     CancelAnswered: ClientState._on_cancel_answered,
     TasksLost: ClientState._on_lost,
     LineageCut: ClientState._on_cut,

@@ -292,7 +292,7 @@ def dependencies_of(s: Index, cs: ClientState, key: Key, keys: list[Key]) -> tup
         return tuple(dependencies)
     for dep_key in keys:
         if dep_key == key or (dep_key not in tasks and not _may_come(s, dep_key)):
-            s.outbox.cancelled(cs.name, key, f"it depends on {dep_key!r}, which the scheduler does not know")
+            s.outbox.refused(cs.name, key, dep_key)
             return None
     return tuple(
         {tasks[dep_key] if dep_key in tasks else create(s, dep_key, None, b"", ()): None for dep_key in keys}

@@ -18,6 +18,7 @@ from distributed.protocol.messages import (
     TasksErredForClient,
     TasksInMemory,
     TasksLost,
+    TasksRefused,
 )
 from distributed.protocol.payload import Payload
 
@@ -75,6 +76,14 @@ class Outbox:
             last.keys.append(key)
         else:
             self.send(client, TasksCancelled([key], reason, msg))
+
+    def refused(self, client: str, key: Key, missing: Key) -> None:
+        last = self._last(client)
+        if type(last) is TasksRefused:
+            last.keys.append(key)
+            last.missing.append(missing)
+        else:
+            self.send(client, TasksRefused([key], [missing]))
 
     def data_arrives(self, worker: str, keys: Iterable[Key]) -> None:
         """Data is being handed to a worker on a connection of its own: a FreeKeys begun from here on would hit it."""
