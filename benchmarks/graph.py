@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A graph of very many tasks, ``da.ones((n, n), chunks=(100, 100)).sum()``, on one or several installed packages.
 
-    python3 benchmarks/graph.py --python ours=/path/to/python --python peer=/path/to/other/python
+    python3 benchmarks/graph.py --python ours=/path/to/python --python peer=/path/to/other/python  # with dask[array]
     python3 benchmarks/graph.py --side 70000          # 650 000 tasks, on this interpreter alone
 
 Scheduler, two workers of one thread and the client are processes of their own. Said are: when the client had handed
@@ -9,8 +9,9 @@ everything over, when the first task had run, when the result was there; the pea
 the longest time that the event loop of each was held, by the clock, and where it went: processor time of the loop's
 own thread, of other threads of its process (which hold the interpreter's lock meanwhile), how much of both was the
 garbage collector's; the rest is other processes' on the same cores. The longest time in processor time of the loop's
-thread alone is said besides: it is little changed by what else the machine does. The default size is a twentieth of
-``--side 70000``.
+thread alone is said besides: it is little changed by what else the machine does. What held the client's loop while dask
+made the collection, before the client was given it, is said apart: Python's collector, as a user's process has it, goes
+through all that there is in one step. The default size is a twentieth of ``--side 70000``.
 """
 
 from __future__ import annotations
@@ -71,6 +72,21 @@ def watch_loop(loop: Any, found: dict[str, Any]) -> None:
 def nothing_yet() -> dict[str, Any]:
     """What :func:`watch_loop` fills."""
     return {"beat": BEAT, "block": 0.0, "own": 0.0, "others": 0.0, "collector": 0.0, "block_cpu": 0.0}
+
+
+def begin_anew(loop: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`watch_loop` has found until now; from here on it finds something else."""
+    turned = threading.Event()
+    before: dict[str, Any] = {}
+
+    def turn() -> None:
+        before.update(found)
+        found.update(nothing_yet())
+        turned.set()
+
+    loop.call_soon_threadsafe(turn)
+    turned.wait()
+    return before
 
 
 def watch_scheduler(watch: Any, found: dict[str, Any], dask_scheduler: Any) -> None:
@@ -138,7 +154,9 @@ def measure(side: int, timeout: float) -> dict[str, Any]:
 
                 looking = threading.Thread(target=look)
                 looking.start()
-                future = client.compute(da.ones((side, side), chunks=(100, 100)).sum())
+                collection = da.ones((side, side), chunks=(100, 100)).sum()
+                making = begin_anew(loop, found)
+                future = client.compute(collection)
                 submitted = time.perf_counter() - start
                 result = future.result(timeout=timeout)
                 end = time.perf_counter() - start
@@ -150,6 +168,7 @@ def measure(side: int, timeout: float) -> dict[str, Any]:
                     "submitted": submitted,
                     "first": first[0] if first else end,
                     "end": end,
+                    "making": making,
                     "client": {**found, "rss_mb": peak},
                     "scheduler": client.run_on_scheduler(read_scheduler),
                 }
@@ -192,6 +211,8 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         first, submitted, end = found["first"], found["submitted"], found["end"]
         print(f"{name}: first task {first:.1f} s, handed over {submitted:.1f} s, end {end:.1f} s")
+        making = found["making"]["block"]
+        print(f"    while dask made the collection, the client's loop was held for {making * 1e3:.0f} ms")
         for who in ("client", "scheduler"):
             part = found[who]
             print(
