@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_bench import ERROR, ME, A, B, Bench, C
@@ -199,7 +200,7 @@ def test_random_histories(history: list[tuple[Any, ...]]) -> None:
     assert not state.ready
 
 
-def test_random_histories_reach_every_transition() -> None:
+def test_random_histories_reach_every_transition(capsys: pytest.CaptureFixture[str]) -> None:
     """The table claims nothing that does not happen. (Seeded: hypothesis' own choice is not repeatable here.)"""
     from random import Random
 
@@ -236,4 +237,6 @@ def test_random_histories_reach_every_transition() -> None:
                 net.turn()
         net.turn()
         seen |= {(start, finish) for _, start, finish, _ in net.bench.state.history}
+    with capsys.disabled():
+        print(f"\ntransitions of the worker: {len(seen)} of {len(TRANSITIONS)} reached")
     assert seen == set(TRANSITIONS), f"never: {set(TRANSITIONS) - seen}"

@@ -48,6 +48,14 @@ class Coverage:
             for name, table in TABLES.items()
         }
 
+    def brief(self) -> str:
+        """How many of each, in one line."""
+        parts = [
+            f"{len(TABLES[name]) - len(missing)} of {len(TABLES[name])} of the {name}"
+            for name, missing in self.missing().items()
+        ]
+        return ", ".join(parts)
+
     def __str__(self) -> str:
         lines = []
         for name, missing in self.missing().items():
