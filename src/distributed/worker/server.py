@@ -399,7 +399,8 @@ class Worker(Extending, WorkerSurface, TaskClients):
                 sleep = reconnect_pause(now - start)
                 if deadline is not None and now + sleep >= deadline:
                     raise TimeoutError(
-                        f"no scheduler answers at {self.scheduler_address} for {timeout:g} s: {error}"
+                        f"no scheduler answers at {self.scheduler_address} "
+                        f"for {round(deadline - start, 1):g} s: {error}"
                     ) from None
                 await asyncio.sleep(sleep)
 
