@@ -6,6 +6,7 @@
     python3 benchmarks/run.py --only ours,peer     # some contenders
     python3 benchmarks/run.py --parts main,memory  # some measurements
     python3 benchmarks/run.py --json figures.json  # keep the figures too; docs/chart.py draws them
+    python3 benchmarks/run.py --only ours --against ../before  # this tree beside another checkout of it, in turns
 
 Each contender lives in an environment of its own under ``benchmarks/.envs``, made when it is missing. Every
 measurement starts a fresh network in processes of its own, with a time limit: a hang is reported, not waited
@@ -80,6 +81,7 @@ CONTENDERS = [
     Contender("ray", "Ray", "ray", "ray", slow=True),
     Contender("pool", "ProcessPoolExecutor", "pool", "pool"),
 ]
+AGAINST = Contender("against", "the other checkout", "against", "distributed")
 
 
 class Failed(Exception):
@@ -172,6 +174,9 @@ class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.contenders = [contender for contender in CONTENDERS if contender.name in args.only]
+        if args.against:
+            REQUIREMENTS["against"] = ["-e", str(args.against.resolve()), "psutil"]
+            self.contenders.insert(1, AGAINST)
         self.failures: list[str] = []
         self.figures: dict[str, Any] = {
             "machine": {
@@ -326,12 +331,15 @@ def summary(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 def title(name: str) -> str:
     """A contender's name for people."""
-    return next(contender.title for contender in CONTENDERS if contender.name == name)
+    return next(contender.title for contender in [*CONTENDERS, AGAINST] if contender.name == name)
 
 
 def ratio(value: float, base: float | None) -> str:
-    """How many times ours."""
-    return f"{value / base:.1f}×" if base else "–"
+    """How many times ours; of what is close to ours, to the percent."""
+    if not base:
+        return "–"
+    times = value / base
+    return f"{times:.2f}×" if 0.5 < times < 2 else f"{times:.1f}×"
 
 
 def processor() -> str:
@@ -392,6 +400,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     option("--round-trips", type=int, help="single tasks of a sample (default: 500)")
     option("--pending", type=int, help="pending tasks (default: 200,000; a tenth for slow contenders)")
     option("--timeout", type=float, default=300.0, help="seconds that one sample may take (default: 300)")
+    option(
+        "--against", type=Path, metavar="CHECKOUT", help="another checkout of this package, measured in turns"
+    )
     option("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args(argv)
     defaults = (1, 5_000, 50, 20_000) if args.quick else (3, 50_000, 500, 200_000)
