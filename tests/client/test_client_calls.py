@@ -207,15 +207,6 @@ def test_futures_anywhere_in_builtin_containers(net: Network) -> None:
     assert message.deps == [[a.key, b.key]]
 
 
-def test_futures_of_another_client_are_refused(net: Network) -> None:
-    future = net.client.submit(abs, -1)
-    with Client(net.scheduler.address, security=Security(insecure=True), set_as_default=False) as other:
-        with pytest.raises(ValueError, match="belongs to another client"):
-            other.submit(abs, future)
-        with pytest.raises(ValueError, match="belongs to another client"):
-            other.gather([future])
-
-
 def test_cancelled_futures_as_arguments(net: Network) -> None:
     future = net.client.submit(abs, -1)
     future.cancel()

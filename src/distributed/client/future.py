@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from dask._task_spec import TaskRef
+from dask._task_spec import GraphNode, TaskRef
 
 from distributed.client.state.records import ClientTask
 from distributed.protocol import refs
@@ -217,7 +217,9 @@ def make_future(client: Client, task: ClientTask) -> Future:
 
 def _rebuild(key: Any) -> Future:
     """Unpickle: bound to the client of this process when first used."""
-    return Future(key)
+    future = Future(key)
+    refs.note(future)
+    return future
 
 
 def futures_of(o: Any, client: Client | None = None) -> list[Future]:
@@ -238,10 +240,15 @@ def futures_of(o: Any, client: Client | None = None) -> list[Future]:
             stack.extend(reversed(list(obj)))
         elif isinstance(obj, dict):
             stack.extend(reversed(list(obj.values())))
+        elif isinstance(obj, GraphNode):
+            stack.extend(
+                part for part in (getattr(obj, name, None) for name in ("value", "args")) if part is not None
+            )
         elif not isinstance(obj, type) and hasattr(obj, "__dask_graph__"):
             graph = obj.__dask_graph__()
             if graph is not None:
-                stack.extend(reversed(_graph_parts(graph)))
+                values: Iterable[Any] = dict(graph).values()
+                stack.extend(reversed(list(values)))
     if client is not None:
         bad = [future.key for future in found.values() if future.cancelled()]
         if bad:
@@ -249,16 +256,3 @@ def futures_of(o: Any, client: Client | None = None) -> list[Future]:
 
             raise FutureCancelledError(bad[0], f"{len(bad)} of these futures were cancelled")
     return list(found.values())
-
-
-def _graph_parts(graph: Any) -> list[Any]:
-    """What stands in a graph: the values, and the arguments of its tasks."""
-    parts: list[Any] = []
-    values: Iterable[Any] = dict(graph).values()
-    for value in values:
-        parts.append(value)
-        for name in ("args", "value"):
-            inner = getattr(value, name, None)
-            if inner is not None and not isinstance(value, Future):
-                parts.append(inner)
-    return parts

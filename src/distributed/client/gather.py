@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.client.errors import FutureCancelledError, failure_of
 from distributed.client.future import Future
+from distributed.client.owning import own
 from distributed.client.state.records import FAILED, ClientTask
 from distributed.exceptions import CommClosedError
 from distributed.loops import seconds
@@ -66,7 +67,7 @@ class GatherMixin:
             asynchronous = self.asynchronous  # type: ignore[attr-defined]
         if asynchronous:
             return self._gather(futures, errors, direct)
-        tasks = tasks_of(futures, self)
+        tasks, _held = tasks_of(futures, self)
         if not tasks:
             return futures
         self._session.wait(tasks.values(), None, eager=errors == "raise")
@@ -80,7 +81,7 @@ class GatherMixin:
         return assemble(futures, unpack_all(payloads), errors)
 
     async def _gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
-        tasks = tasks_of(futures, self)
+        tasks, _held = tasks_of(futures, self)
         if not tasks:
             return futures
         await self._session.wait_async(tasks.values(), eager=errors == "raise")
@@ -224,35 +225,31 @@ class GatherMixin:
             raise TimeoutError(f"{tasks[0].key} is not done within {timeout} s")
 
 
-def tasks_of(futures: Any, client: Any) -> dict[Key, ClientTask]:
-    """The records of all futures in a nested structure, by key."""
+def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Future]]:
+    """The records of all futures in a nested structure, by key; and what must live as long as they are needed."""
+    held: list[Future] = []
     if type(futures) is list and all(type(future) is Future for future in futures):
         tasks = {}
         for future in futures:
             if future._client is not client:
-                _adopt(future, client)
+                future = own(future, client)
+                held.append(future)
             tasks[future.key] = future._task
-        return tasks
+        return tasks, held
     found: dict[Key, ClientTask] = {}
     stack = [futures]
     while stack:
         obj = stack.pop()
         if isinstance(obj, Future):
             if obj._client is not client:
-                _adopt(obj, client)
+                obj = own(obj, client)
+                held.append(obj)
             found[obj.key] = obj._task
         elif isinstance(obj, dict):
             stack.extend(obj.values())
         elif isinstance(obj, list | tuple | set | frozenset):
             stack.extend(obj)
-    return found
-
-
-def _adopt(future: Future, client: Any) -> None:
-    if future._client is None:
-        future.bind_client(client)
-    elif future._client._session is not client._session:
-        raise ValueError(f"{future!r} belongs to another client ({future._client!r}): gather it there")
+    return found, held
 
 
 def unpack_all(payloads: dict[Key, Payload]) -> dict[Key, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import Future, make_future
 from distributed.client.lowering import Lowering
 from distributed.client.options import check_key, task_options
-from distributed.client.planning import OPTIONS, Options, Plan, annotations_of, to_task_spec
+from distributed.client.owning import own
+from distributed.client.planning import OPTIONS, Options, Plan, annotations_of, futures_given, to_task_spec
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.records import ClientTask
 from distributed.collector import building_much
@@ -86,6 +87,7 @@ class GraphMixin:
     def _submit(self, dsk: Any, keys: list[Key], said: dict[str, Any]) -> dict[Key, Future]:
         self._session.check_open()
         by_key = annotations_of(dsk)
+        expr: Any = None
         if not isinstance(dsk, Mapping):
             if not hasattr(dsk, "__dask_graph__"):
                 raise TypeError(f"get needs a graph (a dict or a dask expression), not {type(dsk).__name__}")
@@ -103,16 +105,19 @@ class GraphMixin:
                 wanted[key] = None
                 continue
             held = dsk.get(key)
-            if not isinstance(held, Future):
-                if not self._knows(key):
-                    raise KeyError(f"the graph has no key {key!r}")
+            if isinstance(held, Future):
+                held = own(held, self)
+            elif self._knows(key):
                 held = Future(key, self)  # type: ignore[arg-type]  # the graph of what is persisted already is empty
+            else:
+                raise KeyError(f"the graph has no key {key!r}")
             futures[key] = held
         if wanted:
-            del dsk
             plan = Plan(graph, list(wanted))
-            self._check_external(plan.external)
+            given = self._given(plan.external, dsk, expr, graph)
+            del dsk, expr
             self._submit_graph(graph, plan, wanted, options, futures)
+            del given  # not before: the graph's tasks count from now on
         return futures
 
     def _knows(self, key: Key) -> bool:
@@ -121,17 +126,24 @@ class GraphMixin:
             self._session.settle()
         return key in self._session.state.tasks
 
-    def _check_external(self, keys: Iterable[Key]) -> None:
-        """What a graph takes from outside must be known here: a future on it lives."""
-        settled = False
-        for key in keys:
-            if key not in self._session.state.tasks and not settled:
-                self._session.settle()
-                settled = True
-            if key not in self._session.state.tasks:
+    def _given(
+        self, keys: list[Key], dsk: Mapping[Key, Any], expr: Any, graph: Mapping[Key, GraphNode]
+    ) -> list[Future]:
+        """Our futures on what a graph takes from outside and is not known here: futures on it stand in the graph."""
+        known = self._session.state.tasks
+        missing = dict.fromkeys(key for key in keys if key not in known)
+        if missing:
+            self._session.settle()
+            missing = dict.fromkeys(key for key in missing if key not in known)
+        if not missing:
+            return []
+        found = futures_given(missing, dsk, expr, graph)
+        for key in missing:
+            if key not in found:
                 raise ValueError(
-                    f"the graph depends on {key!r}, which is neither in the graph nor a future of this client"
+                    f"the graph depends on {key!r}, which is neither in the graph nor a future in it"
                 )
+        return [own(found[key], self) for key in missing]
 
     def _submit_graph(
         self,
@@ -159,8 +171,6 @@ class GraphMixin:
                     factory = self.extensions["actors"].factory(node.func)  # type: ignore[attr-defined]
                     node = Task(key, factory, *node.args, **node.kwargs)
                 function, payload, deps = lowering.lower(key, node)
-                if len(deps) != len(node.dependencies):  # futures inside of its arguments
-                    self._check_external(dep for dep in deps if dep not in node.dependencies)
                 stem = key[0] if type(key) is tuple else key
                 name = names.get(stem)
                 if name is None:

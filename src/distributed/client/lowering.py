@@ -15,6 +15,7 @@ from typing import Any
 from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, NestedContainer, Set, Task, TaskRef, Tuple
 
 from distributed.client.future import Future, packing
+from distributed.client.owning import ForeignFutureError
 from distributed.client.packing import Packer, frozen, functions
 from distributed.client.state.records import Function
 from distributed.client.subgraph import Inner, Subgraph, call, execute_graph_node
@@ -50,11 +51,12 @@ class Lowering:
     nodes : iterable of GraphNode
         Those that will be lowered: how often each function is used decides how it travels.
     client : Client
-        Futures among the arguments must be of this client.
+        Futures among the arguments must be of this client, or of another of the same scheduler.
     """
 
     def __init__(self, nodes: Iterable[GraphNode], client: Any) -> None:
         self._client = client
+        self._held: list[Future] = []  # until the graph is submitted
         self._uses: dict[int, int] = {}
         self._functions: dict[Any, Function] = {}
         uses = self._uses
@@ -90,7 +92,7 @@ class Lowering:
                 return self._packed(self._shared(itself), (node.value,), {}, node)
             return self._whole(node)
         except Exception as error:
-            if isinstance(error, ValueError) and "belongs to another client" in str(error):
+            if isinstance(error, ForeignFutureError):
                 raise
             first = (str(error).splitlines() or [""])[0]
             raise TypeError(f"cannot send the task {key!r}: {type(error).__name__}: {first}") from error
@@ -112,7 +114,9 @@ class Lowering:
                     return function, stream, deps
             except Exception:  # cloudpickle may be able to
                 noted.append(None)
-        payload, more = Packer(function, self._client).with_futures(args, kwargs)
+        packer = Packer(function, self._client)
+        payload, more = packer.with_futures(args, kwargs)
+        self._held += packer.held
         return function, payload, tuple(dict.fromkeys((*deps, *more)))
 
     def _whole(self, node: GraphNode) -> tuple[Function, Payload, tuple[Key, ...]]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from distributed.client.errors import failure_of
 from distributed.client.future import Future
+from distributed.client.owning import own
 from distributed.client.state.records import Function
 from distributed.protocol import refs
 from distributed.protocol.messages import Key
@@ -149,12 +150,22 @@ class Packer:
     function : Function
         Its id is part of every key.
     client : Client
-        Futures in arguments must be of this client.
+        Futures in arguments must be of this client, or of another of the same scheduler.
+
+    Attributes
+    ----------
+    held : list of Future
+        Own futures in place of others' ones: to be kept until the calls are submitted.
+    inside : list of Future
+        Those inside of other objects among the arguments of the last call. They travel as futures; the task may ask for
+        their results, so they are to be kept until it is done.
     """
 
     def __init__(self, function: Function, client: Any) -> None:
         self._hasher = blake2b(function.id, digest_size=16)
         self._client = client
+        self.held: list[Future] = []
+        self.inside: list[Future] = []
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, tuple[Key, ...]]:
         """Payload of one pair of arguments, and the keys of the futures in them.
@@ -164,13 +175,15 @@ class Packer:
         TypeError
             When an argument cannot be pickled.
         ValueError
-            When a future belongs to another client.
+            When a future belongs to a client of another scheduler.
         """
         with refs.collecting() as noted:
             payload = self._pickle((args, kwargs))
             if not noted:
                 return payload, ()
-        return self.with_futures(args, kwargs)
+        payload, deps = self.with_futures(args, kwargs)
+        self.inside = [own(future, self._client) for future in noted if future.key not in deps]
+        return payload, deps
 
     def with_futures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, tuple[Key, ...]]:
         """The same for arguments in whose pickle a future showed up."""
@@ -195,9 +208,11 @@ class Packer:
     def _key_of(self, obj: Any) -> Key | None:
         if not isinstance(obj, Future):
             return None
-        check_owner(obj, self._client)
-        if obj._task.status in ("cancelled", "lost"):
-            raise failure_of(obj._task)
+        mine = own(obj, self._client)
+        if mine._task.status in ("cancelled", "lost"):
+            raise failure_of(mine._task)
+        if mine is not obj:
+            self.held.append(mine)
         return obj.key
 
     def _pickle(self, pair: Any) -> Payload:
@@ -207,15 +222,6 @@ class Packer:
             raise TypeError("the arguments are nested too deeply to be pickled") from None
         except Exception as error:
             raise TypeError(_cannot_pickle_arguments(pair, error)) from error
-
-
-def check_owner(future: Future, client: Any) -> None:
-    """Refuse a future that another client holds: its result may live in another network."""
-    owner = future._client
-    if owner is not None and owner is not client and owner._session is not client._session:
-        raise ValueError(
-            f"{future!r} belongs to another client ({owner!r}); gather its result there and pass that on instead"
-        )
 
 
 def frozen(payload: Payload) -> Payload:

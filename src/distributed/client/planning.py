@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from distributed.client.future import packing
+from distributed.client.future import Future, futures_of, packing
 from distributed.client.options import task_options
 from distributed.protocol.messages import Key, TaskOptions
 
@@ -42,6 +42,41 @@ def to_task_spec(dsk: Mapping[Key, Any]) -> dict[Key, GraphNode]:
             ):  # a future stands for its own key, rightly
                 raise ValueError(f"the graph contains a cycle: {key!r} is defined as itself")
     return graph
+
+
+def futures_given(
+    keys: Collection[Key], dsk: Mapping[Key, Any], expr: Any, graph: Mapping[Key, GraphNode]
+) -> dict[Key, Future]:
+    """Futures on these keys that stand in a graph, also those that dask left out of it as it was optimised.
+
+    Parameters
+    ----------
+    keys : collection of keys
+    dsk : dict
+        The graph.
+    expr : dask expression, optional
+        What the graph is of.
+    graph : dict
+        The graph in dask's current form.
+    """
+    from dask._expr import Expr
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    found: dict[Key, Future] = {}
+    places: list[Any] = [dsk, expr]
+    while places and len(found) < len(keys):
+        place = places.pop()
+        if isinstance(place, Expr):
+            places += place.operands
+        elif isinstance(place, HighLevelGraph):
+            places += [layer for layer in place.layers.values() if isinstance(layer, MaterializedLayer)]
+        elif isinstance(place, dict | MaterializedLayer):
+            found |= {key: place[key] for key in keys if key in place and isinstance(place[key], Future)}
+        elif isinstance(place, list | tuple):
+            places += place
+    if len(found) < len(keys):
+        found |= {future.key: future for future in futures_of(list(graph.values()))}
+    return found
 
 
 class Plan:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import Future, make_future
 from distributed.client.options import check_key, task_options
+from distributed.client.owning import keep_until_done
 from distributed.client.packing import Packer, functions, name_of
 from distributed.client.state.records import Call, ClientTask
 from distributed.core.extensions import Extensions
@@ -115,6 +116,8 @@ class SubmitMixin:
             task = ClientTask(key, self._record(function, name, options), payload, deps)
         future = make_future(self, task)  # type: ignore[arg-type]
         session.submit([task])
+        if packer.inside:
+            keep_until_done(session, packer.inside, [task])
         return future
 
     def map(
@@ -216,6 +219,7 @@ class SubmitMixin:
         take_buffer = buffers.append
         futures: list[Future] = []
         tasks: list[ClientTask] = []
+        inside: dict[int, list[Future]] = {}
         deps: tuple[Key, ...]
         payload: Any
         try:
@@ -233,6 +237,8 @@ class SubmitMixin:
                         buffers.clear()
                         noted.clear()
                         payload, deps = packer.pack(args, kwargs)
+                        if packer.inside:
+                            inside[len(futures)], packer.inside = packer.inside, []
                     if keys is not None:
                         key: Key = next(keys)
                     elif plain:
@@ -255,6 +261,9 @@ class SubmitMixin:
                         tasks = []
         finally:
             self._hand_over(tasks, futures)
+            for place, kept in inside.items():
+                if place < len(futures):
+                    keep_until_done(session, kept, [futures[place]._task])
         return futures
 
     def _sent_once(self, value: Any, priority: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from distributed.client.completion import as_completed
 from distributed.client.errors import FutureCancelledError
 from distributed.client.future import Future, futures_of
 from distributed.client.state.records import ALL, ANY
@@ -55,8 +56,8 @@ def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COM
     if not futures:
         return DoneAndNotDoneFutures(set(), set())
     client = futures[0]._bound()
-    for future in futures:
-        future._bound()
+    if any(future._bound()._session is not client._session for future in futures):
+        return _wait_for_several(client, futures, seconds(timeout), return_when)
     if client.asynchronous:
         return _wait(client, futures, seconds(timeout), return_when)
     tasks = [future._task for future in futures]
@@ -73,6 +74,23 @@ async def _wait(
     mode = ALL if return_when == ALL_COMPLETED else ANY
     if not await client._session.wait_async(tasks, timeout, mode=mode):
         raise TimeoutError(_late(futures, timeout))
+    return _sorted(futures)
+
+
+def _wait_for_several(client: Any, futures: list[Future], timeout: float | None, return_when: str) -> Any:
+    """Futures of several clients, maybe of several networks."""
+    done = as_completed(futures, timeout=timeout)
+    ndone = len(futures) if return_when == ALL_COMPLETED else 1
+    if client.asynchronous:
+        return _wait_async(done, ndone, futures)
+    for _ in zip(range(ndone), done, strict=False):
+        pass
+    return _sorted(futures)
+
+
+async def _wait_async(done: as_completed, ndone: int, futures: list[Future]) -> DoneAndNotDoneFutures:
+    for _ in range(ndone):
+        await anext(done)
     return _sorted(futures)
 
 

@@ -67,7 +67,7 @@ class ClientDatasets:
                 raise ValueError("If name is omitted, positional argument must be a {name: value} dict")
             data = {**(args[0] if args else {}), **named}
         for each, value in data.items():
-            payload, keys = pack_value(self.client, value)
+            payload, keys, _held = pack_value(self.client, value)
             await self.client._call("publish_put", name=each, payload=payload, keys=keys, override=override)
 
     async def unpublish(self, name: Any) -> None:

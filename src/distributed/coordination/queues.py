@@ -223,7 +223,7 @@ class Queue(Handle):
 
     async def _put(self, value: Any, timeout: float | None) -> None:
         await self._create()
-        payload, keys = pack_value(self.client, value)
+        payload, keys, _held = pack_value(self.client, value)
         # not made again after a broken connection: it might be there twice then
         put = await self._call(
             "queue_put", name=self.name, payload=payload, keys=keys, maxsize=self.maxsize, timeout=timeout

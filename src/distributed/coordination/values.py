@@ -7,22 +7,23 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from distributed.client.future import futures_of
-from distributed.client.packing import check_owner, frozen
+from distributed.client.future import Future
+from distributed.client.owning import own
+from distributed.client.packing import frozen
 from distributed.protocol import refs
 from distributed.protocol.messages import Key, ReleaseKeys, WantKeys
 from distributed.protocol.payload import Payload, pack, unpack
 
 
-def pack_value(client: Any, value: Any) -> tuple[Payload, list[Key]]:
-    """A value as a payload, and the keys of the futures in it.
+def pack_value(client: Any, value: Any) -> tuple[Payload, list[Key], list[Future]]:
+    """A value as a payload, the keys of the futures in it, and what must live until the scheduler has both.
 
     Raises
     ------
     TypeError
         When it cannot be pickled.
     ValueError
-        When a future belongs to another client.
+        When a future belongs to a client of another scheduler.
     """
     with refs.collecting() as noted:
         try:
@@ -31,18 +32,16 @@ def pack_value(client: Any, value: Any) -> tuple[Payload, list[Key]]:
             raise TypeError(
                 f"cannot send a {type(value).__qualname__}: it cannot be pickled ({type(error).__name__}: {error})"
             ) from error
-    for future in noted:
-        check_owner(future, client)
-        future.bind_client(client)
-    return payload, list(dict.fromkeys(future.key for future in noted))
+    held = [own(future, client) for future in noted]
+    return payload, list(dict.fromkeys(future.key for future in held)), held
 
 
 def unpack_value(client: Any, payload: Payload, keys: Iterable[Key]) -> Any:
     """The value; futures in it are ``client``'s."""
-    value = unpack(payload)
-    if keys:
-        for future in futures_of(value):
-            future.bind_client(client)
+    with refs.collecting() as made:
+        value = unpack(payload)
+    for future in made:
+        future.bind_client(client)
     return value
 
 

@@ -99,7 +99,7 @@ class Variable(Handle):
     async def _set(self, value: Any, timeout: float | None) -> None:
         import asyncio
 
-        payload, keys = pack_value(self.client, value)
+        payload, keys, _held = pack_value(self.client, value)
         await asyncio.wait_for(
             self._call("variable_set", name=self.name, payload=payload, keys=keys), timeout
         )

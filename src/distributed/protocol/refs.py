@@ -91,7 +91,7 @@ class collecting:
 
 
 def note(obj: Any) -> None:
-    """Called by ``Future.__reduce__``: a future is being pickled in this thread."""
+    """A future is being pickled, or unpickled, in this thread."""
     if _local.noted is not None:
         _local.noted.append(obj)
 
