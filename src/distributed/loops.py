@@ -17,6 +17,8 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from distributed.threadstate import block
+
 T = TypeVar("T")
 
 _running_loop = asyncio._get_running_loop
@@ -350,10 +352,13 @@ def sync(
         inner.call_soon_threadsafe(start)
     except RuntimeError:
         raise RuntimeError("the event loop is closed") from None
+
+    def check() -> None:
+        if not inner.is_running():
+            raise RuntimeError("the event loop stopped before the call was done")
+
     try:
-        while not done.acquire(timeout=10):
-            if not inner.is_running():
-                raise RuntimeError("the event loop stopped before the call was done")
+        block(lambda seconds: done.acquire(timeout=seconds), None, check)
     except BaseException:  # Ctrl-C in the waiting thread
 
         def cancel() -> None:

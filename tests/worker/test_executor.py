@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from distributed import threadstate
 from distributed.exceptions import Reschedule
 from distributed.protocol.messages import RunOptions
 from distributed.protocol.payload import pack, unpack
@@ -524,3 +525,51 @@ def test_signals_are_left_to_the_main_thread(pool: Pool):
     handler = signal.getsignal(signal.SIGINT)
     pool.result(pool.submit(inc, 1))
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+# ---------------------------------------------------------------- waiting for the network
+
+
+def wait_blocked(times: int = 1) -> str:
+    for _ in range(times):
+        assert threadstate.block(lambda seconds: go.wait(min(seconds, 10)), None, lambda: None)
+    return "back"
+
+
+def test_who_waits_for_the_network_leaves_its_place_and_has_it_again(pool: Pool):
+    tasks = [pool.submit(wait_blocked) for _ in range(5)]
+    assert pool.result(pool.submit(inc, 1)) == 2
+    assert len(pool.executor.slots) == 6
+    go.set()
+    assert {pool.result(ts) for ts in tasks} == {"back"}
+    assert set(pool.seceded) == {ts.key for ts in tasks}
+    until(lambda: len(pool.executor.slots) == 1)
+    assert pool.result(pool.submit(inc, 2)) == 3
+    until(lambda: len(pool.executor._idle) == 1)  # no sleeper is announced who is none
+
+
+def test_who_finds_it_there_keeps_its_place(pool: Pool):
+    go.set()
+    assert pool.result(pool.submit(wait_blocked, 100)) == "back"
+    assert pool.seceded == []
+
+
+def wait_in_vain(seconds: float) -> bool:
+    return threadstate.block(lambda seconds: go.wait(seconds), seconds, lambda: None)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.05])
+def test_waiting_ends_after_its_timeout(pool: Pool, seconds: float):
+    go.clear()
+    assert pool.result(pool.submit(wait_in_vain, seconds)) is False
+    assert threadstate.block(lambda seconds: go.wait(seconds), seconds, lambda: None) is False
+
+
+def test_waiting_ends_where_nothing_can_come(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threadstate, "LOOK", 0.01)
+
+    def check() -> None:
+        raise RuntimeError("nothing can come")
+
+    with pytest.raises(RuntimeError, match="nothing can come"):
+        threadstate.block(lambda seconds: False, None, check)

@@ -15,6 +15,7 @@ from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
 from distributed.loops import seconds
 from distributed.protocol.messages import Key
+from distributed.threadstate import block
 
 
 class _Waiting(dict[Key, list[Future]]):
@@ -214,8 +215,7 @@ class as_completed:
             while not self._ready:
                 if not self._futures.total:
                     raise StopIteration
-                left = self._left()
-                self._changed.wait(10 if left is None else min(left, 10))
+                block(self._changed.wait, self._left(), self._check_loop)
                 self._check_loop()
 
     async def _wait_async(self) -> bool:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from distributed.threadstate import current_slot
+
 if TYPE_CHECKING:
     from distributed.client.client import Client
 
@@ -158,10 +160,7 @@ def _same(ours: str, other: Any) -> bool:
 
 def _task_worker() -> Any:
     """The worker whose task runs here; None outside of tasks."""
-    import sys
-
-    module = sys.modules.get("distributed.worker.context")
-    slot = module._current_slot() if module is not None else None
+    slot = current_slot()
     return None if slot is None else slot.executor.worker
 
 

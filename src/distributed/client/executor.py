@@ -10,9 +10,22 @@ from typing import Any
 
 from distributed.client.future import Future
 from distributed.exceptions import TimeoutError
+from distributed.threadstate import block_on
 
 #: Keywords of ``Client.submit`` that an executor may be given.
 OPTIONS = frozenset({"pure", "workers", "resources", "allow_other_workers", "retries", "priority"})
+
+
+class _Result(concurrent.futures.Future[Any]):
+    """What ``submit`` gives: inside a task, whoever waits for it leaves its place to others."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        block_on(self, timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        block_on(self, timeout)
+        return super().exception(0)
 
 
 class ClientExecutor(concurrent.futures.Executor):
@@ -44,7 +57,7 @@ class ClientExecutor(concurrent.futures.Executor):
             raise RuntimeError("cannot submit: this executor was shut down")
         future = self._client.submit(fn, *args, **self._kwargs, **kwargs)
         self._futures.add(future)
-        outer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        outer = _Result()
         outer.add_done_callback(lambda done: future.cancel() if done.cancelled() else None)
         future.add_done_callback(lambda done: _copy(done, outer))
         return outer

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distributed.protocol.messages import TaskOptions
+from distributed.threadstate import current_slot
 
 DEFAULT = TaskOptions()
 
@@ -26,6 +27,8 @@ def task_options(
     TypeError, ValueError
         In one sentence that names the option.
     """
+    if not priority and (slot := current_slot()) is not None:
+        priority = _before(slot)
     if (
         workers is None
         and resources is None
@@ -54,6 +57,15 @@ def task_options(
     if again < 0:
         raise ValueError(f"retries= must not be negative, not {again}")
     return TaskOptions(number, again, names, bool(allow_other_workers), amounts, bool(actor))
+
+
+def _before(slot: Any) -> int:
+    """The priority of what a task submits without saying one: it comes before its like.
+
+    So the tasks that wait for others are those few that have begun, and not all of them.
+    """
+    group = getattr(slot.task, "group", None)
+    return 0 if group is None else int(group.options.priority) + 1
 
 
 def check_key(key: Any) -> Any:

@@ -20,6 +20,7 @@ from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
+from distributed.threadstate import block, leave_place_later
 
 logger = logging.getLogger(__name__)
 
@@ -130,17 +131,16 @@ class Session:
         self.post(self.state.handle_wait, waiter, tasks)
         done = False
         try:
-            if timeout is not None:
-                done = lock.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX))
-            else:
-                while not done:
-                    done = lock.acquire(timeout=10)
-                    if not done and not self._asyncio_loop.is_running():
-                        raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
+            done = block(lambda seconds: lock.acquire(timeout=seconds), timeout, self.check_loop)
         finally:
             if not done:
                 waiter.abandon()
         return done
+
+    def check_loop(self) -> None:
+        """Raise where nothing can arrive any more."""
+        if not self._asyncio_loop.is_running():
+            raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
 
     def check_open(self) -> None:
         """Raise unless work can be submitted."""
@@ -178,6 +178,7 @@ class Session:
 
         waiter = Waiter(mode, wake, eager=eager)
         self.post(self.state.handle_wait, waiter, tasks)
+        leaving = leave_place_later(self._asyncio_loop)
         try:
             if timeout is None:
                 await future
@@ -188,6 +189,8 @@ class Session:
             return False
         finally:
             waiter.abandon()
+            if leaving is not None:
+                leaving.cancel()
 
     def watch(self, tasks: Iterable[ClientTask], wake: Callable[[], Any]) -> Waiter:
         """A waiter whose ``wake`` is called each time some of the tasks are done, with their keys in ``ready``."""
@@ -386,12 +389,16 @@ class Session:
             await self._connected.wait()
             self.check_open()
             self.flush()  # what was submitted before this call is on the stream before it
+            leaving = leave_place_later(self._asyncio_loop)
             try:
                 return await self.connection.request(op, kwargs)
             except CommClosedError:
                 if op not in QUESTIONS or self.status in ("closing", "closed"):
                     raise
                 await asyncio.sleep(0)  # on_close has been called by now, or is called next
+            finally:
+                if leaving is not None:
+                    leaving.cancel()
 
     async def close(self, timeout: float | str | None = None) -> None:
         """Say goodbye and disconnect; what is pending ends as lost."""

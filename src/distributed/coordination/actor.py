@@ -23,9 +23,9 @@ from distributed.client.future import Future
 from distributed.loops import as_loop, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
-from distributed.threadstate import thread_state
+from distributed.threadstate import block_on, current_run, current_slot, thread_state
 from distributed.worker import context
-from distributed.worker.executor import Slot, current_run
+from distributed.worker.executor import Slot
 
 T = TypeVar("T")
 
@@ -77,7 +77,8 @@ class ActorFuture(BaseActorFuture[T]):
             raise RuntimeError(
                 "this would block the event loop that brings the result: await the future instead"
             )
-        return self._outcome.result(seconds(timeout))
+        block_on(self._outcome, seconds(timeout))
+        return self._outcome.result(0)
 
     def __await__(self) -> Generator[Any, Any, T]:
         return asyncio.wrap_future(self._outcome).__await__()
@@ -151,7 +152,7 @@ class Actor:
         self._host: Any = None
         self._client: Any = None
         self._future: Any = None
-        if worker is None and context._current_slot() is None:
+        if worker is None and current_slot() is None:
             with contextlib.suppress(ValueError):  # no client: a party that only passes it on
                 self._client = get_client()
                 self._future = Future(key, self._client)
@@ -178,7 +179,7 @@ class Actor:
 
     def _here(self) -> Actor:
         """In a task or actor of the very worker that it lives on: the one that holds the object; else this."""
-        slot = context._current_slot() if self._instance is None else None
+        slot = current_slot() if self._instance is None else None
         if slot is not None and slot.executor.worker.address == self._address:
             return slot.executor.worker.extensions["actors"].find(self._key) or self
         return self
@@ -371,6 +372,7 @@ class WorkerActors:
     async def _call(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         method = getattr(actor._instance, name)
         slot = Slot(self._executor)
+        slot.seceded = True
         slot.task = self.worker.state.tasks.get(actor._key)
         if inspect.iscoroutinefunction(method):
             token = current_run.set((slot, slot.task))

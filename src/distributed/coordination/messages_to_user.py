@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.protocol.payload import pack, unpack
-from distributed.worker import context
+from distributed.threadstate import current_slot
 
 PRINT, WARN = "print", "warn"
 
@@ -61,7 +61,7 @@ def warn(
 
 def _worker() -> Any:
     """The worker whose task runs here; outside of tasks the user sees what is printed anyway."""
-    slot = context._current_slot()
+    slot = current_slot()
     return None if slot is None else slot.executor.worker
 
 

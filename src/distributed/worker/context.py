@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from distributed.threadstate import thread_state
-from distributed.worker.executor import Slot, current_run
+from distributed.threadstate import current_run, current_slot, thread_state
+from distributed.worker.executor import Slot
 
 if TYPE_CHECKING:
     from distributed.worker.server import Worker
@@ -45,7 +45,7 @@ def secede() -> None:
     ValueError
         Outside of a task.
     """
-    slot = _current_slot()
+    slot = current_slot()
     if slot is None or slot.task is None:
         raise ValueError("secede() can be called only inside a task")
     slot.executor.secede(slot)
@@ -67,16 +67,7 @@ def rejoin() -> None:
 
 def get_current_task() -> Any:
     """Key of the task that runs here. Raises ValueError outside of tasks."""
-    slot = _current_slot()
+    slot = current_slot()
     if slot is None or slot.task is None:
         raise ValueError("no task runs here")
     return slot.task.key
-
-
-def _current_slot() -> Slot | None:
-    slot: Slot | None = thread_state.slot
-    if slot is None:
-        run = current_run.get()
-        if run is not None and run[0].task is run[1]:  # else left over from a coroutine task that has ended
-            return run[0]
-    return slot

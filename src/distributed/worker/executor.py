@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import contextvars
 import functools
 import inspect
 import itertools
@@ -30,16 +29,11 @@ from distributed.exceptions import Reschedule
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import unpack
 from distributed.protocol.refs import resolving
-from distributed.threadstate import thread_state
+from distributed.threadstate import current_run, thread_state
 from distributed.worker.errors import task_error
 from distributed.worker.results import ATOMS, INLINE_NBYTES, describe, typename
 from distributed.worker.state.machine import Completion
 from distributed.worker.state.tasks import Function, TaskState
-
-#: The slot and the task that a coroutine on the event loop belongs to. The task may be over: see ``slot.task``.
-current_run: contextvars.ContextVar[tuple[Slot, TaskState] | None] = contextvars.ContextVar(
-    "current_run", default=None
-)
 
 #: Files whose frames stand above the user's in a task's traceback.
 _OUR_FRAMES = frozenset({__file__, concurrent.futures._base.__file__})
@@ -128,7 +122,7 @@ class Executor:
         self._claims: dict[int, TaskState] = {}
         self._idle: list[None] = []
         self._tokens: SimpleQueue[None] = SimpleQueue()
-        self._retire: deque[threading.Event] = deque()
+        self._retire: deque[threading.Event | None] = deque()  # each says that one thread shall end
         self._loading = threading.Lock()
         self._completed: list[Completion] = []
         self._failed: list[tuple[TaskState, TaskError]] = []
@@ -214,7 +208,7 @@ class Executor:
         self._closing = True
         self._claims.clear()
         while self._retire:
-            self._retire.popleft().set()
+            self._retired()
         slots = list(self.slots)
         for slot in slots:
             self._tokens.put(None)
@@ -313,7 +307,8 @@ class Executor:
             event = self._retire.popleft()
         except IndexError:
             return False
-        event.set()
+        if event is not None:
+            event.set()
         return True
 
     def _load(self, function: Function) -> Any:
@@ -389,10 +384,24 @@ class Executor:
         if not slot.seceded or self._closing:
             return
         event = threading.Event()
-        self._retire.append(event)
-        self._tokens.put(None)
+        self._end_one(event)
         event.wait()
         slot.seceded = False
+
+    def resume(self, slot: Slot) -> None:
+        """Count again at once; the next thread that is between two tasks ends for it.
+
+        Unlike :meth:`rejoin` this waits for nobody: what others do may depend on this task.
+        """
+        if slot.seceded:
+            slot.seceded = False
+            self._end_one(None)
+
+    def _end_one(self, event: threading.Event | None) -> None:
+        self._retire.append(event)
+        with contextlib.suppress(IndexError):  # nobody sleeps, and whoever is about to will look first
+            self._idle.pop()
+            self._tokens.put(None)
 
 
 def _take(items: list[Any]) -> list[Any]:
