@@ -422,7 +422,7 @@ class World:
         worker = self.some(self.connected())
         if worker is None:
             return "-"
-        self.state.retire_worker(worker.address, self.now)
+        self.state.retire_workers([worker.address], self.now)
         return str(worker.address)
 
     def deliver_to_worker(self) -> str:

@@ -211,7 +211,10 @@ class Scenario:
         self.state.add_data(worker, client, [(key, nbytes, "int") for key in words.rest()], self.now)
 
     def retire(self, words: Words) -> None:
-        self.state.retire_worker(words.next(), self.now)
+        self.state.retire_workers(words.rest(), self.now)
+
+    def keep(self, words: Words) -> None:
+        self.state.keep_workers(words.rest(), self.now)
 
     def order(self, words: Words) -> list[str] | None:
         """``order released x``: what a plugin may have done to a task; says why when it is refused."""
@@ -375,7 +378,7 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
         *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "cancel"),
-        *("scatter", "retire", "order", "restrict", "define", "tick", "wait", "show", "empty"),
+        *("scatter", "retire", "keep", "order", "restrict", "define", "tick", "wait", "show", "empty"),
     )
 }
 

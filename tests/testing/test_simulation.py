@@ -43,7 +43,8 @@ def test_new_seeds(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
 def test_each_accident_alone(accident: str) -> None:
-    alone = {"client-gives-up": ("client-gives-up", "cut-client")}.get(accident, (accident,))
+    with_another = {"client-gives-up": "cut-client", "keep": "retire-several"}
+    alone = (accident, with_another[accident]) if accident in with_another else (accident,)
     reports = [play(seed, alone) for seed in range(1000, 1006)]
     happened = set().union(*(report.naccidents for report in reports))
     assert happened == set(alone)

@@ -85,7 +85,8 @@ class SchedulerBase(Server):
         if self.validate:
             state.validate()
         if self._retired:
-            for address in [a for a in self._retired if a in state.retired or a not in state.workers]:
+            leaving = {ws.address for ws in state.leaving if ws.address not in state.retired}
+            for address in [address for address in self._retired if address not in leaving]:
                 self._retired.pop(address).set()
 
     def tell_extensions(self) -> None:
@@ -130,8 +131,9 @@ class SchedulerBase(Server):
         await self._workers_changed.wait(timeout)
 
     async def wait_until_retired(self, address: str) -> None:
-        """Until a worker that is being retired has nothing left that only it has, or is gone."""
-        if address in self.state.workers and address not in self.state.retired:
+        """Until a worker that is being retired has nothing left that only it has, or is not being retired any more."""
+        ws = self.state.workers.get(address)
+        if ws in self.state.leaving and address not in self.state.retired:
             await self._retired.setdefault(address, asyncio.Event()).wait()
 
     def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:

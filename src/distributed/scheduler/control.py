@@ -6,13 +6,16 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from distributed.exceptions import RemoteError
 from distributed.protocol.messages import CloseWorker, Key, RetryKeys
 from distributed.protocol.payload import Payload, Pickled, pack, unpack
 from distributed.scheduler.queries import Queries, worker_identity
+
+if TYPE_CHECKING:
+    from distributed.scheduler.state import WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -187,11 +190,22 @@ class Control(Queries):
             Stop their processes too.
         remove : bool
             Take them out of the scheduler's books even if they are not closed.
+        timeout : float, optional
+            Seconds; after that they go on working.
 
         Returns
         -------
         dict
             Address to identity of the workers that were retired.
+
+        Raises
+        ------
+        TimeoutError
+
+        Notes
+        -----
+        Of results that only leaving workers have, a worker that stays has a copy before any of them is let go. Where
+        nobody stays they are computed again; where those that stay are paused, this waits for one of them.
         """
         if workers is None and names is None:
             chosen = self.select_workers(self.workers_to_close(**kwargs))
@@ -200,11 +214,17 @@ class Control(Queries):
         if not chosen:
             return {}
         identities = {ws.address: worker_identity(ws) for ws in chosen}
-        for ws in chosen:
-            self.state.retire_worker(ws.address, time.monotonic())
-        self.schedule_flush()
-        waiting = asyncio.gather(*(self.wait_until_retired(ws.address) for ws in chosen))
-        await asyncio.wait_for(waiting, timeout)
+        processes = {ws.address: ws.server_id for ws in chosen}
+        try:
+            async with asyncio.timeout(timeout):
+                chosen = await self._empty(processes)
+        except TimeoutError:
+            self.state.keep_workers(identities, time.monotonic())
+            self.schedule_flush()
+            raise TimeoutError(
+                f"retire_workers: {', '.join(identities)} still ran tasks, or held what no other worker has, after "
+                f"{timeout:g} s; they go on working"
+            ) from None
         for ws in chosen:
             if close_workers:
                 self.send_to_peer(ws.address, CloseWorker("retired", nanny=True))
@@ -213,6 +233,19 @@ class Control(Queries):
         self.schedule_flush()
         logger.info("Retired workers %s", ", ".join(identities))
         return identities
+
+    async def _empty(self, processes: Mapping[str, str]) -> list[WorkerState]:
+        """Have workers, by address and id of the process, retire; those that are still there when all are ready."""
+        while True:
+            workers = self.state.workers
+            there = [ws for ws in map(workers.get, processes) if ws and ws.server_id == processes[ws.address]]
+            # Each time: a receiver may have died, and one of these may have lost its connection and come back.
+            self.state.retire_workers([ws.address for ws in there], time.monotonic())
+            self.schedule_flush()
+            waiting = [ws for ws in there if ws.address not in self.state.retired]
+            if not waiting:
+                return there
+            await self.wait_until_retired(waiting[0].address)
 
     def cancel(
         self, keys: list[Key], client: str, force: bool = False, reason: str = "", msg: str = ""

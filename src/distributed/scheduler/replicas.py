@@ -195,7 +195,7 @@ class Replicas(SchedulerBase):
         await self._arrived(orders, time.monotonic() + _TIMEOUT, give_up=True)
         failed = []
         for ts, sender, receiver in moves:
-            if receiver in ts.who_has and sender in ts.who_has:
+            if receiver in ts.who_has and sender in ts.who_has and receiver.status == "running":
                 self._drop(ts, sender)
             elif receiver not in ts.who_has:
                 failed.append(ts.key)

@@ -33,6 +33,9 @@ from distributed.worker.extending import Extending
 from distributed.worker.state import WorkerState
 from distributed.worker.surface import WorkerSurface
 
+#: While it is one of these, what the machine (and so the scheduler) says is its status.
+_WORKING = (Status.running, Status.paused, Status.closing_gracefully)
+
 #: Seconds one attempt may take.
 ATTEMPT = 10.0
 
@@ -486,7 +489,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
     def on_messages(self, messages: list[Any]) -> None:
         super().on_messages(messages)
         status = self.state.status
-        if status != self.status.name and self.status in (Status.running, Status.paused):
+        if status != self.status.name and self.status in _WORKING:
             self.status = Status[status]
 
     # ------------------------------------------------------------ heartbeat

@@ -117,7 +117,10 @@ class Index:
         self.ordered: dict[WorkerState, dict[Key, None]] = {}
         self.orders_settled = False
         self.outbox = Outbox()
-        self.retired: list[str] = []
+        # Workers that are to leave: what of theirs has to be copied first, and to whom; and those that may go now. See
+        # :mod:`retirement`.
+        self.leaving: dict[WorkerState, dict[TaskState, WorkerState | None]] = {}
+        self.retired: dict[str, None] = {}
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).
         self.notices: list[tuple[str, str, Any]] = []
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)

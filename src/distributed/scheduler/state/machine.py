@@ -170,10 +170,15 @@ class SchedulerState(Index):
         self.begin(worker, "strays", now)
         worker_events.note_strays(self, worker, keys)
 
-    def retire_worker(self, address: str, now: float) -> None:
-        """Move what only this worker holds elsewhere; :attr:`retired` names it when it can be closed."""
-        self.begin(address, "retire-worker", now)
-        retirement.begin(self, self.workers[address])
+    def retire_workers(self, addresses: Iterable[str], now: float) -> None:
+        """Move what only these workers hold to others; :attr:`retired` names those that may be closed."""
+        self.begin("", "retire-workers", now)
+        retirement.begin(self, [self.workers[address] for address in addresses])
+
+    def keep_workers(self, addresses: Iterable[str], now: float) -> None:
+        """Workers that were to leave go on."""
+        self.begin("", "keep-workers", now)
+        retirement.call_off(self, [ws for ws in map(self.workers.get, addresses) if ws is not None])
 
     def tick(self, now: float) -> list[str]:
         """Time passed. Returns addresses of workers that have been silent for too long."""
@@ -182,7 +187,7 @@ class SchedulerState(Index):
         worker_events.expire_unclaimed(self)
         muster.expire(self)
         lineage.check(self)
-        retirement.check_all(self)
+        retirement.survey(self)
         placement.balance(self)
         ttl, limit = self.settings.worker_ttl, self.settings.worker_hang_limit
         return [

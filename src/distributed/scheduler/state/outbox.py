@@ -102,6 +102,10 @@ class Outbox:
                 due.append(key)
         return due
 
+    def arrives_at(self, worker: str) -> bool:
+        """Whether data is being handed to this worker."""
+        return bool(self._arriving) and any(address == worker for address, _ in self._arriving)
+
     def free(self, worker: str, key: Key) -> None:
         if self._arriving and (worker, key) in self._arriving:
             self._arriving[worker, key] = self._arriving[worker, key][0], True

@@ -261,7 +261,6 @@ class WorkerState:
         "occupancy",
         "processing",
         "resources",
-        "retire_pending",
         "server_id",
         "status",
         "steal_asked",
@@ -302,7 +301,6 @@ class WorkerState:
         self.nbytes = 0
         self.backlog = TaskQueue()
         self.steal_asked = False
-        self.retire_pending: dict[TaskState, WorkerState] | None = None
 
     def __repr__(self) -> str:
         return f"<WorkerState {self.address} {self.status} has {len(self.has_what)} processing {len(self.processing)}>"

@@ -1,55 +1,144 @@
-"""Retiring a worker: what only it holds is copied elsewhere, what it runs is finished, then it may be closed."""
+"""Retirement. Workers that are asked to leave: what only they hold is copied to one that stays, then they may go.
+
+Several may leave at once, and their orders may overlap. All that leave are in :attr:`Index.leaving` before anything is
+copied, so that none of them is chosen to take a copy, and a copy on one of them counts for nothing. Of a result, the
+first holder that can hand it out sees to it that it is copied; the others need not wait.
+
+Where nobody stays, or a result cannot leave its worker, there is nothing to wait for: what is lost is computed again.
+Where those that stay are all paused, the leavers wait until one of them has room.
+"""
 
 from __future__ import annotations
 
-from distributed.protocol.messages import AcquireReplicas, SetWorkerStatus
-from distributed.scheduler.state import placement
+import heapq
+from collections.abc import Iterable
+
+from distributed.protocol.messages import Key, SetWorkerStatus
+from distributed.scheduler.state import copies, immovable, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import TaskState, WorkerState
 
 
-def begin(s: Index, ws: WorkerState) -> None:
-    """Stop giving the worker tasks and copy its only copies. :attr:`Index.retired` names it when that is done."""
-    if ws.retire_pending is not None:
+def begin(s: Index, workers: Iterable[WorkerState]) -> None:
+    """Stop giving these workers tasks and copy their only copies; :attr:`Index.retired` names those that may go."""
+    new = [ws for ws in workers if ws not in s.leaving]
+    for ws in new:
+        s.leaving[ws] = {}
+        ws.status = "closing_gracefully"
+        s.workers_version += 1
+        s.outbox.send(
+            ws.address, SetWorkerStatus("closing_gracefully")
+        )  # it gives back what it has not started
+        placement.update_open(s, ws)
+    for ws in new:
+        placement.requeue_backlog(s, ws)
+    survey(s)
+
+
+def call_off(s: Index, workers: Iterable[WorkerState]) -> None:
+    """These go on, as if nobody had asked them to leave."""
+    for ws in workers:
+        if ws in s.leaving:
+            end(s, ws)
+            ws.status = "running"
+            s.workers_version += 1
+            s.outbox.send(ws.address, SetWorkerStatus("running"))
+            placement.update_open(s, ws)
+    placement.reconsider_unrunnable(s)
+    survey(s)
+
+
+def end(s: Index, ws: WorkerState) -> None:
+    """It is gone, or does not leave after all."""
+    if s.leaving.pop(ws, None) is not None:
+        s.retired.pop(ws.address, None)
+
+
+def arrived(s: Index, target: WorkerState, keys: Iterable[Key]) -> None:
+    """These copies are with a worker now: who waited for just that need not any more."""
+    if target in s.leaving:
         return
-    ws.status = "closing_gracefully"
-    ws.retire_pending = {}
-    s.workers_version += 1
-    s.outbox.send(ws.address, SetWorkerStatus("closing_gracefully"))  # it gives back what it has not started
-    placement.update_open(s, ws)
-    placement.requeue_backlog(s, ws)
-    check(s, ws)
+    done = False
+    for key in keys:
+        ts = s.tasks.get(key)
+        if ts is not None and target in ts.who_has:
+            for pending in s.leaving.values():
+                done |= ts in pending and len(pending) == 1
+                pending.pop(ts, None)
+    if done:
+        survey(s)
 
 
-def check_all(s: Index) -> None:
-    """Look again at every worker that is being retired."""
-    for ws in list(s.workers.values()):
-        if ws.retire_pending is not None:
-            check(s, ws)
+def survey(s: Index) -> None:
+    """Look at all that leave: order the copies that are missing, note who has nothing left to do."""
+    if not s.leaving:
+        return
+    stay = [ws for ws in s.workers.values() if ws not in s.leaving]
+    receivers = _Receivers(s, [ws for ws in stay if ws.status == "running"])
+    unclaimed = _held_unclaimed(s) if stay and s.unclaimed else {}
+    for ws, before in s.leaving.items():
+        pending: dict[TaskState, WorkerState | None] = {}
+        if stay:
+            for ts in ws.has_what:
+                if (ts.who_has == ws.alone or _answers_for(s, ws, ts)) and not immovable.is_stuck(ts):
+                    pending[ts] = receivers.target(ts, before.get(ts))
+        s.leaving[ws] = pending
+        if ws.processing or pending or ws in unclaimed or s.outbox.arrives_at(ws.address):
+            s.retired.pop(ws.address, None)
+        else:
+            s.retired[ws.address] = None
+    receivers.order()
 
 
-def check(s: Index, ws: WorkerState) -> None:
-    """Ask for the copies that are still missing; note the worker as retired when there is nothing left to do.
+def _answers_for(s: Index, ws: WorkerState, ts: TaskState) -> bool:
+    """Whether nobody who stays holds this, and of those who leave this one has to see to it."""
+    return all(holder in s.leaving for holder in ts.who_has) and immovable.who_can_deliver(ts)[0] is ws
 
-    Where no other worker can take the copies, or they cannot be made, there is nothing to wait for: what is lost is
-    computed again.
-    """
-    pending = ws.retire_pending
-    assert pending is not None
-    for ts, target in list(pending.items()):
-        if ts.immovable or ts.who_has != ws.alone or s.workers.get(target.address) is not target:
-            del pending[ts]
-    receivers = [other for other in s.workers.values() if other.status == "running"]
-    wanted: dict[WorkerState, list[TaskState]] = {}
-    promised: dict[WorkerState, int] = {}
-    if receivers:
-        for ts in ws.has_what:
-            if len(ts.who_has) == 1 and ts not in pending and not ts.immovable:
-                target = min(receivers, key=lambda other: other.nbytes + promised.get(other, 0))
-                promised[target] = promised.get(target, 0) + ts.nbytes
-                wanted.setdefault(target, []).append(ts)
-                pending[ts] = target
-    for target, tasks in wanted.items():
-        s.outbox.send(target.address, AcquireReplicas([(ts.key, ts.nbytes, [ws.address]) for ts in tasks]))
-    if not ws.processing and not pending and ws.address not in s.retired:
-        s.retired.append(ws.address)
+
+def _held_unclaimed(s: Index) -> dict[WorkerState, None]:
+    """Those that leave with what nobody has asked for since a restart, and may yet."""
+    return {
+        ws: None
+        for found in s.unclaimed.values()
+        if all(holder in s.leaving for holder in found.held)
+        for ws in found.held
+    }
+
+
+class _Receivers:
+    """Those that take copies, the one with the fewest bytes first, what is on its way to it included."""
+
+    def __init__(self, s: Index, workers: list[WorkerState]) -> None:
+        self._s = s
+        self._able = dict.fromkeys(workers)
+        promised: dict[WorkerState, int] = {}
+        for pending in s.leaving.values():
+            for ts, target in pending.items():
+                if target is not None and ts not in target.has_what:
+                    promised[target] = promised.get(target, 0) + ts.nbytes
+        self._heap = [(ws.nbytes + promised.get(ws, 0), i, ws) for i, ws in enumerate(workers)]
+        heapq.heapify(self._heap)
+        self._wanted: dict[WorkerState, list[TaskState]] = {}
+
+    def target(self, ts: TaskState, before: WorkerState | None) -> WorkerState | None:
+        """Who is to take a copy: the one that was asked already, if it may still answer; None while nobody can."""
+        if before is not None and before in self._able and copies.is_open(self._s, before, ts.key):
+            return before
+        if not self._heap:
+            return None
+        nbytes, i, ws = self._heap[0]
+        heapq.heapreplace(self._heap, (nbytes + ts.nbytes, i, ws))
+        self._wanted.setdefault(ws, []).append(ts)
+        return ws
+
+    def order(self) -> None:
+        """Ask them."""
+        for ws, tasks in self._wanted.items():
+            copies.order(
+                self._s,
+                ws,
+                [
+                    (ts.key, ts.nbytes, [holder.address for holder in immovable.who_can_deliver(ts)])
+                    for ts in tasks
+                ],
+            )

@@ -66,6 +66,7 @@ def add_worker(
             s.outbox.free(ws.address, key)
     placement.update_open(s, ws)
     placement.reconsider_unrunnable(s)
+    retirement.survey(s)
 
 
 def scatter_begun(s: Index, address: str, keys: Iterable[Key]) -> int:
@@ -75,6 +76,7 @@ def scatter_begun(s: Index, address: str, keys: Iterable[Key]) -> int:
 
 def scatter_ended(s: Index, address: str, keys: Iterable[Key]) -> None:
     due = s.outbox.data_arrived(address, keys)
+    retirement.survey(s)
     ws = s.workers.get(address)
     if ws is None:
         return
@@ -108,8 +110,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
     s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
     s.open.pop(ws, None)
-    if address in s.retired:
-        s.retired.remove(address)
+    retirement.end(s, ws)
     for function in s.functions.values():
         function.workers.pop(ws, None)
     for key, found in list(s.unclaimed.items()):
@@ -142,7 +143,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
         lifecycle.remove_replica(ts, ws)
     lifecycle.lost(s, held)
     s.outbox.forget_peer(address)
-    retirement.check_all(s)
+    retirement.survey(s)
 
 
 def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
@@ -171,8 +172,8 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
         lifecycle.to_memory(s, ts, ws, nbytes, typename, value)
     if prefix is not None:
         prefix.add_durations(total, count)
-    if ws.retire_pending is not None:
-        retirement.check(s, ws)
+    if ws in s.leaving:
+        retirement.survey(s)
 
 
 def _finished_late(
@@ -217,8 +218,8 @@ def erred(s: Index, ws: WorkerState, msg: TasksErred) -> None:
             if ws.address not in error.erred_on:
                 error.erred_on = [*error.erred_on, ws.address]
             lifecycle.to_erred(s, ts, error)
-    if ws.retire_pending is not None:
-        retirement.check(s, ws)
+    if ws in s.leaving:
+        retirement.survey(s)
 
 
 def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
@@ -233,8 +234,8 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
         else:
             _not_running(s, ws, key)
     placement.update_open(s, ws)
-    if ws.retire_pending is not None:
-        retirement.check(s, ws)
+    if ws in s.leaving:
+        retirement.survey(s)
 
 
 def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
@@ -257,13 +258,14 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
         elif ts is None or ts.processing_on is not ws:  # else the worker will say that it has finished
             s.outbox.free(ws.address, key)
     copies.settle(s, ws, msg.keys)
-    retirement.check_all(s)
+    if s.leaving:
+        retirement.arrived(s, ws, msg.keys)
 
 
 def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
     not_delivered(s, msg.missing, ws)
     copies.settle(s, ws, [key for key, _ in msg.missing])
-    retirement.check_all(s)
+    retirement.survey(s)
 
 
 def results_immovable(s: Index, ws: WorkerState, msg: ResultsImmovable) -> None:
@@ -275,7 +277,7 @@ def results_immovable(s: Index, ws: WorkerState, msg: ResultsImmovable) -> None:
             continue
         if immovable.mark(ts, holder, reason) and immovable.is_stuck(ts):
             placement.follow(s, ts)
-    retirement.check_all(s)
+    retirement.survey(s)
 
 
 def heartbeat(s: Index, ws: WorkerState, msg: WorkerHeartbeat) -> None:
@@ -312,7 +314,7 @@ EVENTS: dict[type[Message], Callable[[Index, WorkerState, Any], None]] = {
 
 def set_status(s: Index, ws: WorkerState, status: str) -> None:
     """A worker takes tasks (``running``) or does not, and then gives back what it has not started."""
-    if status == ws.status or ws.retire_pending is not None:
+    if status == ws.status or ws in s.leaving:
         return
     ws.status = status
     s.workers_version += 1
@@ -321,6 +323,7 @@ def set_status(s: Index, ws: WorkerState, status: str) -> None:
         placement.reconsider_unrunnable(s)
     else:
         placement.stop_giving(s, ws)
+    retirement.survey(s)
 
 
 def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Key, int, str]]) -> None:

@@ -69,7 +69,7 @@ def check_future(world: World, client: Client, key: str) -> None:
         justified = text == RAISED and expected is None
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3
-        justified |= text.startswith("LostDataError") and crashes + world.naccidents.get("retire", 0) > 0
+        justified |= text.startswith("LostDataError") and (crashes > 0 or world.deserted)
         justified |= text.startswith("ImmovableDataError") and world.graph.may_be_apart(key)
         if not justified:
             raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)
@@ -91,6 +91,9 @@ def disagreement(world: World) -> tuple[str, ...] | None:
     """What scheduler and workers, or scheduler and clients, do not see alike: in words, then the keys."""
     assert world.scheduler is not None
     s = world.scheduler.machine
+    if s.leaving:
+        what = {ws.address: list(pending) for ws, pending in s.leaving.items()}
+        return (f"these are asked to leave and never may: {what}",)
     for worker in world.workers.values():
         ws = s.workers.get(worker.address)
         if ws is None:

@@ -207,6 +207,8 @@ class Scheduler:
             if end is not None:
                 end.wire.cut()
             self.machine.remove_worker(address, self.network.now, reason="silent")
+        if all(ws in self.machine.leaving for ws in self.machine.workers.values()):
+            self.world.deserted = True
         for address in list(self.machine.retired):
             self.ends.pop(address).send([CloseWorker("retired")])
             self.machine.remove_worker(address, self.network.now, reason="retired", expected=True)
@@ -408,6 +410,12 @@ class Client:
         """For good."""
         if self.end is not None and self.registered:
             self.end.send([CloseClient()])
+        self.closed = True
+
+    def die(self) -> None:
+        """Its process is killed."""
+        assert self.end is not None
+        self.end.wire.cut()
         self.closed = True
 
 

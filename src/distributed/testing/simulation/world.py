@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from distributed.client.state import machine as client_machine
 from distributed.scheduler.state import Settings, lifecycle, orders
 from distributed.scheduler.state.records import PENDING_STATES
-from distributed.testing.simulation import invariants
+from distributed.testing.simulation import departures, invariants
 from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
@@ -121,6 +121,7 @@ class World:
         self.naccidents: dict[str, int] = {}
         self.cancelled: set[str] = set()
         self.given_up: set[str] = set()
+        self.deserted = False  # all workers were asked to leave at once: what only they have is lost
         self.calm = False
         self.prefixes: list[list[str]] = []
         known = tuple(ACCIDENTS)
@@ -444,7 +445,7 @@ class World:
         if worker is None or scheduler is None or worker.address not in scheduler.machine.workers:
             return False
         self.network.note("world", f"{worker.address} is retired")
-        scheduler.machine.retire_worker(worker.address, self.network.now)
+        scheduler.machine.retire_workers([worker.address], self.network.now)
         scheduler.flush()
         return True
 
@@ -540,6 +541,10 @@ ACCIDENTS: dict[str, Callable[[World], bool]] = {
     "cut-pair": World.cut_pair,
     "freeze": World.freeze,
     "client-gives-up": World.client_gives_up,
+    "retire-several": departures.retire_several,
+    "keep": departures.keep,
+    "copy": departures.copy,
+    "client-dies": departures.client_dies,
 }
 
 
