@@ -17,6 +17,8 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from distributed.importing import give_up_turn
+
 T = TypeVar("T")
 
 _running_loop = asyncio._get_running_loop
@@ -326,6 +328,7 @@ def sync(
         )
     if inner.is_closed():
         raise RuntimeError("the event loop is closed")
+    give_up_turn()
     timeout = seconds(callback_timeout)
     done = threading.Lock()
     done.acquire()

@@ -13,6 +13,7 @@ from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
+from distributed.importing import give_up_turn
 from distributed.loops import seconds
 from distributed.protocol.messages import Key
 
@@ -210,6 +211,7 @@ class as_completed:
 
     def _wait(self) -> None:
         """Until one is ready. Raises ``StopIteration`` when there is none left."""
+        give_up_turn()
         with self._changed:
             while not self._ready:
                 if not self._futures.total:

@@ -14,6 +14,7 @@ from distributed.exceptions import CommClosedError
 from distributed.loops import seconds
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, unpack
+from distributed.protocol.unpickling import STACK_GLOBAL
 
 if TYPE_CHECKING:
     from distributed.client.session import Session
@@ -257,9 +258,9 @@ def _adopt(future: Future, client: Any) -> None:
 
 def unpack_all(payloads: dict[Key, Payload]) -> dict[Key, Any]:
     """Unpickle every result once."""
-    loads = pickle.loads
+    loads, names = pickle.loads, STACK_GLOBAL
     return {
-        key: loads(payload) if type(payload) is bytes else unpack(payload)
+        key: loads(payload) if type(payload) is bytes and names not in payload else unpack(payload)
         for key, payload in payloads.items()
     }
 

@@ -18,6 +18,7 @@ from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
+from distributed.importing import give_up_turn
 from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
 
@@ -124,6 +125,7 @@ class Session:
         self, tasks: Iterable[ClientTask], timeout: float | None, *, mode: str = ALL, eager: bool = False
     ) -> bool:
         """Block this thread until all (or any) of the tasks are done. False after ``timeout`` seconds."""
+        give_up_turn()
         lock = threading.Lock()
         lock.acquire()
         waiter = Waiter(mode, lock.release, eager=eager)

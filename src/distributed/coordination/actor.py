@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed.client import get_client
 from distributed.client.future import Future
+from distributed.importing import give_up_turn
 from distributed.loops import as_loop, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
@@ -77,6 +78,7 @@ class ActorFuture(BaseActorFuture[T]):
             raise RuntimeError(
                 "this would block the event loop that brings the result: await the future instead"
             )
+        give_up_turn()
         return self._outcome.result(seconds(timeout))
 
     def __await__(self) -> Generator[Any, Any, T]:
