@@ -13,6 +13,7 @@
     ├── Reschedule                    raised by a task: run me elsewhere
     ├── KilledWorker                  a task was running on too many workers as they died
     ├── LostDataError                 scattered data is gone with the workers that held it
+    ├── PythonMismatchError           code came from a Python of another version and cannot run here
     ├── TypeError
     │   └── ImmovableDataError        a result cannot be pickled, and is asked for where it is not
     └── OSError
@@ -157,6 +158,10 @@ class KilledWorker(Exception):
             f"Task {self.task!r} was running on {self.allowed_failures + 1} workers as they died: {who}. The task "
             "itself probably kills its worker: look at the worker's log, and at the memory the task takes"
         )
+
+
+class PythonMismatchError(RuntimeError):
+    """Code was compiled by a Python of another minor version than the one that was to run it."""
 
 
 class LostDataError(Exception):

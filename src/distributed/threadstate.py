@@ -10,6 +10,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from distributed.importing import give_up_turn
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -92,6 +94,7 @@ def block(attempt: Callable[[float], bool], timeout: float | None, check: Callab
     bool
         False after ``timeout`` seconds.
     """
+    give_up_turn()
     slot = thread_state.slot
     if slot is None or slot.task is None or slot.seceded:
         return _block(attempt, timeout, check)

@@ -15,6 +15,7 @@ from distributed.exceptions import CommClosedError
 from distributed.loops import seconds
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, unpack
+from distributed.protocol.unpickling import STACK_GLOBAL
 
 if TYPE_CHECKING:
     from distributed.client.session import Session
@@ -254,9 +255,9 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
 
 def unpack_all(payloads: dict[Key, Payload]) -> dict[Key, Any]:
     """Unpickle every result once."""
-    loads = pickle.loads
+    loads, names = pickle.loads, STACK_GLOBAL
     return {
-        key: loads(payload) if type(payload) is bytes else unpack(payload)
+        key: loads(payload) if type(payload) is bytes and names not in payload else unpack(payload)
         for key, payload in payloads.items()
     }
 

@@ -14,6 +14,9 @@ from typing import Any, TypeAlias
 
 import cloudpickle
 
+from distributed.protocol.bytecode import stamped
+from distributed.protocol.unpickling import loads
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 #: A pickle of at least this many bytes travels out of band, so that message bodies stay small.
@@ -110,6 +113,8 @@ def pickle_with(
     if by_value:
         taken.clear()
         stream = cloudpickle.dumps(obj, protocol, buffer_callback=callback)
+        if protocol >= 2:
+            stream = stamped(stream)
     if buffer_callback is not None:
         for buffer in taken:
             buffer_callback(buffer)
@@ -119,8 +124,8 @@ def pickle_with(
 def unpack(payload: Payload) -> Any:
     """The object inside a payload. Raises whatever unpickling it raises."""
     if isinstance(payload, Serialized):
-        return pickle.loads(payload.frames[0], buffers=payload.frames[1:])
-    return pickle.loads(payload)
+        return loads(payload.frames[0], payload.frames[1:])
+    return loads(payload)
 
 
 def nbytes(payload: Payload) -> int:

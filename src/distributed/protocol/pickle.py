@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed.protocol import unpickling
 from distributed.protocol.payload import pickle_with
 
 HIGHEST_PROTOCOL = pickle.HIGHEST_PROTOCOL
@@ -40,4 +41,6 @@ def dumps(
 
 def loads(x: Any, *, buffers: Iterable[Any] = ()) -> Any:
     """The object of a pickle stream and its out-of-band buffers. Raises whatever unpickling raises."""
-    return pickle.loads(x, buffers=buffers)
+    if bytes(memoryview(x)[:2]) < b"\x80\x04":  # an older protocol, in which names are written otherwise
+        return pickle.loads(x, buffers=buffers)
+    return unpickling.loads(x, buffers)

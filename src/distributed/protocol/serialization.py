@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copyreg
 import pickle as stdlib_pickle
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,6 +41,7 @@ class _Registry:
         self._functions: dict[type, Callable[..., Any]] = {}
         self._lazy: dict[str, Callable[[], Any]] = {}
         self._on_register = on_register
+        self._registering = threading.RLock()
 
     def register(self, type: Any, func: Callable[..., Any] | None = None) -> Any:
         """Use ``func`` for a type, or for each of a tuple of types; without ``func``: as a decorator."""
@@ -65,12 +67,18 @@ class _Registry:
     def dispatch(self, cls: type) -> Callable[..., Any]:
         """The function for a type, or for the nearest of its base classes. Raises TypeError when there is none."""
         for base in cls.__mro__:
-            lazy = self._lazy.pop(base.__module__.partition(".")[0], None)
-            if lazy is not None:
-                lazy()
+            if base.__module__.partition(".")[0] in self._lazy:
+                self._register_lazily(base.__module__.partition(".")[0])
             if base in self._functions:
                 return self._functions[base]
         raise TypeError(f"{self.__name__}: nothing is registered for {cls.__module__}.{cls.__qualname__}")
+
+    def _register_lazily(self, toplevel: str) -> None:
+        """Once; another thread that needs it meanwhile waits."""
+        with self._registering:
+            if toplevel in self._lazy:
+                self._lazy[toplevel]()
+                self._lazy.pop(toplevel, None)
 
     def __call__(self, arg: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the function of the argument's type, or of the argument if that is a type."""

@@ -29,6 +29,7 @@ from distributed.exceptions import Reschedule
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import unpack
 from distributed.protocol.refs import resolving
+from distributed.protocol.unpickling import STACK_GLOBAL
 from distributed.threadstate import current_run, thread_state
 from distributed.worker.errors import task_error
 from distributed.worker.results import ATOMS, INLINE_NBYTES, describe, typename
@@ -123,7 +124,8 @@ class Executor:
         self._idle: list[None] = []
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._retire: deque[threading.Event | None] = deque()  # each says that one thread shall end
-        self._loading = threading.Lock()
+        self._generation = 0
+        self._loading: dict[Function, threading.Lock] = {}
         self._completed: list[Completion] = []
         self._failed: list[tuple[TaskState, TaskError]] = []
         self._missing: list[tuple[TaskState, list[Key]]] = []
@@ -240,6 +242,7 @@ class Executor:
         """The loop of one thread. Everything here is paid once a task."""
         heap, claims, retire, completed = self._heap, self._claims, self._retire, self._completed
         clock, pop, loads, dumps, getsizeof = perf_counter, heappop, pickle.loads, pickle.dumps, sys.getsizeof
+        names = STACK_GLOBAL
         start = clock()
         while True:
             if retire and self._retired():
@@ -267,7 +270,8 @@ class Executor:
                 if ts.deps:
                     args, kwargs = self._arguments(ts)
                 else:
-                    args, kwargs = loads(args) if type(args) is bytes else unpack(args)
+                    plain = type(args) is bytes and names not in args
+                    args, kwargs = loads(args) if plain else unpack(args)
                 value = func(*args, **kwargs)
                 if function.is_async:
                     value = self._await(slot, ts, value)
@@ -312,8 +316,11 @@ class Executor:
         return True
 
     def _load(self, function: Function) -> Any:
-        with self._loading:
-            if function.func is None:
+        """Unpickle a function: once, and while that waits for something, other functions are loaded beside it."""
+        with self._loading.setdefault(function, threading.Lock()):
+            func = function.func
+            if func is None:
+                generation = self._generation
                 func = unpack(function.blob)
                 target = func
                 while isinstance(target, functools.partial):
@@ -322,7 +329,16 @@ class Executor:
                     getattr(type(target), "__call__", None)  # noqa: B004 - not to see whether it can be called
                 )
                 function.func = func
-        return function.func
+                if generation != self._generation:  # it may be made of modules that were replaced meanwhile
+                    function.func = None
+        self._loading.pop(function, None)
+        return func
+
+    def reload(self, functions: Iterable[Function]) -> None:
+        """Modules were replaced: what is made of them is unpickled anew by the next task that needs it."""
+        self._generation += 1
+        for function in functions:
+            function.func = None
 
     def _arguments(self, ts: TaskState) -> tuple[Any, Any]:
         data = self.data

@@ -1,0 +1,122 @@
+"""The user's code on workers: imports in several threads, a worker with another Python."""
+
+from __future__ import annotations
+
+import operator
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from system_bench import Bench
+
+from distributed import Client, LocalCluster, WorkerPlugin
+from distributed.exceptions import PythonMismatchError
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def call(function: Any) -> str:
+    return str(function.__name__)
+
+
+@pytest.mark.parametrize("threads", [4, 8])
+def test_fresh_workers_with_several_threads(key: str, threads: int) -> None:
+    """What a worker's first tasks need is imported in all its threads at once; arguments refer to modules, too."""
+    array = pytest.importorskip("dask.array")
+    expression = array.concatenate([array.ones(10, chunks=5), array.arange(10, chunks=3)])[::3].topk(2)
+    names = [array.core.concatenate_axes, array.chunk.topk, array.reductions.reduction, array.linalg.qr]
+    names += [array.creation.arange, array.routines.where, array.slicing.getitem, array.ufunc.ufunc]
+    for _ in range(2):
+        with (
+            LocalCluster(n_workers=1, threads_per_worker=threads, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            assert list(expression.compute()) == [8, 5]
+            client.restart()
+            assert client.gather(client.map(call, names)) == [f.__name__ for f in names]
+
+
+# ---------------------------------------------------------------- another Python
+
+
+def other_pythons() -> Iterator[tuple[str, str]]:
+    """(version, path) of interpreters of other minor versions that have what this package needs."""
+    named = os.environ.get("DISTRIBUTED_OTHER_PYTHON", "").split(os.pathsep)
+    for path in filter(None, [*named, *(shutil.which(f"python3.{minor}") for minor in range(11, 16))]):
+        program = (
+            "import sys, msgspec, dask, cloudpickle, psutil, click; print('%d.%d' % sys.version_info[:2])"
+        )
+        env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        found = subprocess.run([path, "-c", program], capture_output=True, text=True, env=env, timeout=60)
+        version = found.stdout.strip()
+        if found.returncode == 0 and version != f"{sys.version_info[0]}.{sys.version_info[1]}":
+            yield version, path
+
+
+@pytest.mark.parametrize("supervised", [True, False], ids=["nanny", "no-nanny"])
+def test_a_worker_with_another_python(bench: Bench, supervised: bool) -> None:
+    """Code that would crash it is refused with both versions named; whatever has a name works."""
+    version, python = next(other_pythons(), ("", ""))
+    if not python:
+        pytest.skip(
+            "no Python of another minor version with msgspec and dask; DISTRIBUTED_OTHER_PYTHON may name one"
+        )
+    _, address = bench.scheduler()
+    worker = subprocess.Popen(
+        [
+            python,
+            "-m",
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "1",
+            *([] if supervised else ["--no-nanny"]),
+        ],
+        env={**bench.env, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    words = f"made by Python {here} and cannot run in Python {version} here"
+
+    class Actor:
+        def method(self) -> int:
+            return 1
+
+    class Plugin(WorkerPlugin):
+        name = "by-value"
+
+        def setup(self, worker: Any) -> None:
+            pass
+
+    try:
+        with Client(address) as client:
+            client.wait_for_workers(1, timeout=30)
+            pid = client.run(os.getpid)
+            for attempt in (
+                lambda: client.submit(lambda: 5).result(30),
+                lambda: client.submit(map, lambda x: x, [1]).result(30),
+                lambda: client.gather(client.map(lambda x: x, range(3))),
+                lambda: client.submit(callable, client.scatter(lambda: 4)).result(30),
+                lambda: client.submit(Actor, actor=True).result(30),
+                lambda: client.run(lambda: 1),
+                lambda: client.register_plugin(Plugin()),
+            ):
+                with pytest.raises(PythonMismatchError, match=words):
+                    attempt()
+            with pytest.raises(
+                PythonMismatchError, match=f"made by Python {version} and cannot run in Python {here}"
+            ):
+                client.submit(eval, "lambda: 5").result(30)
+            assert client.submit(operator.add, 1, 2).result(30) == 3
+            with pytest.raises(ZeroDivisionError):
+                client.submit(operator.truediv, 1, 0).result(30)
+            assert client.run(os.getpid) == pid  # it never died
+    finally:
+        worker.kill()
+        worker.wait(10)
