@@ -150,7 +150,8 @@ class LocalCluster(SpecCluster):
             assert self.new_spec is not None
             env = worker_environment(self.new_spec["options"].get("env"))
             count, self._nlaunched = self._nlaunched, 0
-            self._launched = [LaunchedProcess(env) for _ in range(count)]
+            for _ in range(count):
+                self._launched.append(LaunchedProcess(env))
         await super()._start()
 
     def _make_worker(self, name: Any) -> Any:
