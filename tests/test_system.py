@@ -95,6 +95,7 @@ def test_no_quota_is_no_limit(tmp_path: Path) -> None:
         ("0", None),
         (0.5, 500),
         (1.0, 1000),
+        (1, 1000),
         ("0.5", 500),
         ("100", 100),
         (300, 300),
@@ -104,6 +105,13 @@ def test_no_quota_is_no_limit(tmp_path: Path) -> None:
 )
 def test_memory_limit_of_a_worker(given: object, expected: int | None) -> None:
     assert system.worker_memory_limit(given, nthreads=1, ncores=4, total=1000) == expected
+
+
+@pytest.mark.parametrize(
+    ("nthreads", "nworkers", "each"), [(1, 4, 250), (1, 8, 125), (4, 8, 125), (1, 1, 250), (2, 2, 500)]
+)
+def test_workers_that_start_together_share_the_memory(nthreads: int, nworkers: int, each: int) -> None:
+    assert system.worker_memory_limit("auto", nthreads, ncores=4, total=1000, nworkers=nworkers) == each
 
 
 @pytest.mark.parametrize("nonsense", ["much", "4 apples", -1, "-5"])

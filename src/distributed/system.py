@@ -48,19 +48,21 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 
 def worker_memory_limit(
-    limit: Any, nthreads: int, ncores: int | None = None, total: int | None = None
+    limit: Any, nthreads: int, ncores: int | None = None, total: int | None = None, nworkers: int = 1
 ) -> int | None:
     """What a ``memory_limit`` given by a user means for one worker.
 
     Parameters
     ----------
     limit : "auto", int, float, str or None
-        Bytes, a text such as ``"4GiB"``, or (a float up to 1) a fraction of the machine's memory.
+        Bytes, a text such as ``"4GiB"``, or (up to 1) a fraction of the machine's memory.
         ``"auto"`` is the worker's share by its threads. 0, ``"0"`` and None mean: no limit.
     nthreads : int
         Threads of the worker.
     ncores, total : int, optional
         Processors and bytes of memory of the machine; looked up when not given.
+    nworkers : int
+        Like workers that are started together: what ``"auto"`` gives them is never more than there is.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def worker_memory_limit(
     if total is None:
         total = memory_limit()
     if limit == "auto":
-        return int(total * min(1.0, nthreads / (ncores or cpu_count())))
+        return int(total * min(1 / max(1, nworkers), nthreads / (ncores or cpu_count())))
     if isinstance(limit, str):
         try:
             limit = float(limit)
@@ -92,7 +94,7 @@ def worker_memory_limit(
             limit = _nbytes(limit)
     if not limit >= 0:
         raise ValueError(f"memory limit {limit!r} is negative")
-    if isinstance(limit, float) and limit <= 1.0:
+    if limit <= 1:
         limit = limit * total
     return min(int(limit), total) or None
 

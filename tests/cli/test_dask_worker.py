@@ -17,6 +17,7 @@ from test_dask_scheduler import ended
 from distributed import Client, rpc
 from distributed.host import open_port
 from distributed.security import ClusterKey
+from distributed.system import memory_limit
 
 LINES = r"Start worker at:            127\.0\.0\.1:\d+\nRegistered with center at:  127\.0\.0\.1:\d+\n"
 
@@ -51,6 +52,15 @@ def test_two_workers(bench: Bench) -> None:
     assert sorted(worker["name"] for worker in workers) == ["w-0", "w-1"]
     assert {worker["nthreads"] for worker in workers} == {1}
     assert [worker["resources"] for worker in workers] == [{"A": 3}, {"A": 3}]
+
+
+def test_workers_of_one_command_share_the_memory(bench: Bench) -> None:
+    _, address = bench.scheduler()
+    command = bench.start("dworker", address, "--nworkers", "3", "--nthreads", "64", "--memory-limit", "auto")
+    wait_until(lambda: len(command.out) == 6, "all lines")
+    with Client(address) as client:
+        limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+    assert limits == [int(memory_limit() / 3)] * 3
 
 
 @pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])

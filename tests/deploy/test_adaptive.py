@@ -128,7 +128,7 @@ def test_grows_with_work_and_shrinks_without_losing_results(processes: bool) -> 
             assert client.gather(futures) == list(range(30))
             assert max(entry["n"] for _, entry in a.log if entry["status"] == "up") == 2
             deadline = time.monotonic() + 30
-            while len(cluster.worker_spec) > 1:  # one holds the results
+            while len(cluster.workers) > 1:  # one holds the results
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             assert client.gather(futures) == list(range(30))

@@ -130,6 +130,16 @@ def test_share_of_memory() -> None:
         assert worker.memory_limit is None
 
 
+@pytest.mark.parametrize("limit", [{}, {"memory_limit": "auto"}])
+@pytest.mark.parametrize("n_workers", [1, 3, 8])
+def test_workers_are_not_promised_more_memory_than_there_is(n_workers: int, limit: dict[str, str]) -> None:
+    with LocalCluster(n_workers=n_workers, processes=False, **limit) as cluster:
+        limits = [worker.memory_limit for worker in cluster.workers.values()]
+    assert sum(limits) <= memory_limit()
+    if not limit:
+        assert limits == [memory_limit() // n_workers] * n_workers
+
+
 def test_parameters_reach_the_workers() -> None:
     kwargs = {"resources": {"A": 2}, "env": {"A_TEST": "7"}}
     with (

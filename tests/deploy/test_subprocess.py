@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from distributed import Client, SubprocessCluster
+from distributed.cli.dask_spec import share_memory
+from distributed.system import memory_limit
 
 
 def test_computes_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +44,21 @@ def test_scales(tmp_path: Path) -> None:
             while client.scheduler_info()["workers"]:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
+
+
+def test_workers_are_not_promised_more_memory_than_there_is() -> None:
+    with SubprocessCluster(n_workers=2, threads_per_worker=64) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+    assert sum(limits) <= memory_limit()
+
+
+def test_several_workers_of_one_specification_share_the_memory() -> None:
+    given: list[dict[str, Any]] = [{"nthreads": 64}, {}, {"memory_limit": 1000}]
+    for options in given:
+        share_memory(options, 4)
+    assert [options["memory_limit"] for options in given][2] == 1000
+    assert 3 * given[0]["memory_limit"] <= memory_limit() >= 3 * given[1]["memory_limit"]
 
 
 def test_an_impossible_parameter_is_one_clear_error() -> None:

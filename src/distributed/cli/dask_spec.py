@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from distributed import config
+from distributed import config, system
 from distributed.cli import options
 from distributed.cli.dask_worker import _announce as announce
 from distributed.cli.utils import Fatal, Stop, first, run_command, say
@@ -48,7 +48,10 @@ async def _main(given: dict[str, Any]) -> int:
     config.initialize_logging(None)
     args = list(given["args"])
     servers = []
-    for cls, opts in read_spec(given["spec"], given["spec_file"]):
+    spec = read_spec(given["spec"], given["spec_file"])
+    for cls, opts in spec:
+        if args and len(spec) > 1:
+            share_memory(opts, len(spec))
         if given["default_host"] and not opts.get("host") and not opts.get("interface"):
             opts["host"] = given["default_host"]
         servers.append(make(cls, args, opts, security))
@@ -98,6 +101,13 @@ def read_spec(text: str | None, file: str | None) -> list[tuple[str, dict[str, A
         raise Fatal(
             f'this is no specification such as {{"cls": "distributed.Nanny", "opts": {{}}}}: {error!r}'
         ) from None
+
+
+def share_memory(opts: dict[str, Any], nworkers: int) -> None:
+    """Have workers that are started together not promise more memory than this machine has."""
+    if opts.get("memory_limit", "auto") == "auto":
+        nthreads = opts.get("nthreads") or system.cpu_count()
+        opts["memory_limit"] = system.worker_memory_limit("auto", nthreads, nworkers=nworkers)
 
 
 def make(cls: str, args: list[str], opts: dict[str, Any], security: Any) -> Any:

@@ -208,7 +208,7 @@ def _make_servers(
         )
     common: dict[str, Any] = {
         "nthreads": nthreads,
-        "memory_limit": given["memory_limit"],
+        "memory_limit": system.worker_memory_limit(given["memory_limit"], nthreads, nworkers=count) or 0,
         "security": security,
         "death_timeout": death_timeout,
     }

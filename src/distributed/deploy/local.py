@@ -16,6 +16,7 @@ from distributed.security.keys import default_key_path
 logger = logging.getLogger("distributed.deploy")
 
 _NANNY = "distributed.nanny.Nanny"
+_SHARE = object()  # a memory limit that nobody has given
 
 
 class LocalCluster(SpecCluster):
@@ -51,7 +52,8 @@ class LocalCluster(SpecCluster):
     scheduler_kwargs : dict, optional
         Further parameters of the scheduler.
     **worker_kwargs
-        Further parameters of every worker, such as ``memory_limit="4GiB"`` (default: its share), ``resources``.
+        Further parameters of every worker, such as ``resources`` and ``memory_limit="4GiB"``; default: an equal share
+        of the machine's memory for each of ``n_workers``.
 
     Examples
     --------
@@ -104,7 +106,7 @@ class LocalCluster(SpecCluster):
         if host is None and interface is None and protocol != "inproc":
             host = "127.0.0.1"
         resolved = local_security(security)
-        limit = system.worker_memory_limit(worker_kwargs.pop("memory_limit", "auto"), threads_per_worker)
+        limit = share_memory(worker_kwargs.pop("memory_limit", _SHARE), n_workers, threads_per_worker)
         worker_options = {
             "host": host,
             "nthreads": threads_per_worker,
@@ -150,7 +152,8 @@ class LocalCluster(SpecCluster):
             assert self.new_spec is not None
             env = worker_environment(self.new_spec["options"].get("env"))
             count, self._nlaunched = self._nlaunched, 0
-            self._launched = [LaunchedProcess(env) for _ in range(count)]
+            for _ in range(count):
+                self._launched.append(LaunchedProcess(env))
         await super()._start()
 
     def _make_worker(self, name: Any) -> Any:
@@ -211,6 +214,15 @@ def share_cores(n_workers: int | None, nthreads: int | None, processes: bool) ->
     if nthreads is None:
         return n_workers, max(1, ncores // max(1, n_workers))
     return n_workers, nthreads
+
+
+def share_memory(limit: Any, n_workers: int, nthreads: int) -> int | None:
+    """Bytes for each of so many workers of this machine; None for no limit. What is not given is shared out equally."""
+    if limit is _SHARE:
+        return (
+            system.memory_limit() // n_workers if n_workers else system.worker_memory_limit("auto", nthreads)
+        )
+    return system.worker_memory_limit(limit, nthreads, nworkers=n_workers)
 
 
 def local_security(security: Security | bool | None) -> Security:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from inspect import isawaitable
 from typing import Any
 
@@ -26,6 +26,8 @@ from distributed.utils import import_term
 __all__ = ["NoOpAwaitable", "ProcessInterface", "SpecCluster"]
 
 logger = logging.getLogger("distributed.deploy")
+
+_ENDED = (Status.closing, Status.closed, Status.failed)
 
 
 class NoOpAwaitable:
@@ -107,7 +109,11 @@ class SpecCluster(Cluster):
         self.shutdown_scheduler = shutdown_scheduler
         self._i = 0
         self._adapting = False
+        self._starting: asyncio.Task[None] | None = None
         self._correcting: asyncio.Task[None] | None = None
+        #: What starts or ends just now, by identity: whoever closes the cluster closes it too.
+        self._moving: dict[int, Any] = {}
+        self._background_tasks: set[asyncio.Task[None]] = set()
         self._missing_since: dict[Any, float] = {}
         self._lost_worker_timeout = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
         self._closing: asyncio.Future[None] | None = None
@@ -123,14 +129,23 @@ class SpecCluster(Cluster):
         if not asynchronous:
             self._loop_runner.start()
             try:
-                self.sync(self._start)
-                self.sync(self._correct_state)
+                self.sync(self._come_up)
             except BaseException:
                 self.sync(self._close)
                 self._loop_runner.stop()
                 raise
 
     # ------------------------------------------------------------ life
+
+    async def _come_up(self) -> None:
+        """Start the scheduler, then what is specified. Once, however many wait for it; closing ends it."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_all())
+        await asyncio.shield(self._starting)
+
+    async def _start_all(self) -> None:
+        await self._start()
+        await self._correct_state()
 
     async def _start(self) -> None:
         if self.status is not Status.created:
@@ -152,10 +167,11 @@ class SpecCluster(Cluster):
 
     def __await__(self) -> Any:
         async def start() -> SpecCluster:
-            try:
-                if self.status is Status.created:
-                    await self._start()
+            if self._starting is not None and self._starting.done():
                 await self._correct_state()
+                return self
+            try:
+                await self._come_up()
             except BaseException:
                 await self._close()
                 raise
@@ -173,14 +189,19 @@ class SpecCluster(Cluster):
         await asyncio.shield(self._closing)
 
     async def _close_now(self) -> None:
-        self.status = Status.closing
-        if self._correcting is not None:
-            self._correcting.cancel()
-            await asyncio.wait([self._correcting])
+        self.status = Status.closing  # from here on nothing is started
+        begun = [task for task in (self._starting, self._correcting) if task is not None]
+        for task in begun:
+            task.cancel()
+        if begun:
+            await asyncio.wait(begun)
         try:
+            if self._background_tasks:  # workers that end; what starts has been cancelled
+                await asyncio.wait(set(self._background_tasks))
             if self.shutdown_on_close:
-                await self._close_objects(list(self.workers.values()))
+                await self._close_objects([*self.workers.values(), *self._moving.values()])
                 self.workers.clear()
+                self._moving.clear()
                 if self.scheduler is not None and self.shutdown_scheduler:
                     await self._close_objects([self.scheduler])
         finally:
@@ -217,6 +238,8 @@ class SpecCluster(Cluster):
             return
         if self._correcting is not None and not self._correcting.done():
             await asyncio.wait([self._correcting])  # the specification may have changed since it looked
+        if self.status is not Status.running:  # it is being closed
+            return
         if self._correcting is None or self._correcting.done():
             self._correcting = asyncio.create_task(self._correct_now())
         await asyncio.shield(self._correcting)
@@ -225,21 +248,45 @@ class SpecCluster(Cluster):
         surplus = [name for name in self.workers if name not in self.worker_spec]
         if surplus:
             await self._end_workers(surplus)
-        missing = [name for name in self.worker_spec if name not in self.workers]
-        started = [self._make_worker(name) for name in missing]
-        outcomes = await asyncio.gather(*(_await(worker) for worker in started), return_exceptions=True)
-        failure: BaseException | None = None
-        for name, worker, outcome in zip(missing, started, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                failure = failure or outcome
-                self.worker_spec.pop(name, None)
-                with contextlib.suppress(Exception):  # it never ran
-                    await worker.close()
-            else:
+        missing = [name for name in list(self.worker_spec) if name not in self.workers]
+        outcomes = await asyncio.gather(*map(self._start_worker, missing), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            raise failures[0]
+
+    async def _start_worker(self, name: Any) -> None:
+        """Start one; what cannot be started is not specified any more."""
+        try:
+            worker = self._make_worker(name)
+            with self._move(worker):
+                try:
+                    await _await(worker)
+                except Exception:
+                    with contextlib.suppress(Exception):  # it never ran
+                        await worker.close()
+                    raise
                 self.workers[name] = worker
-                self._log(f"started worker {name}")
-        if failure is not None:
-            raise failure
+        except Exception:
+            self.worker_spec.pop(name, None)
+            raise
+        self._log(f"started worker {name}")
+
+    @contextlib.contextmanager
+    def _move(self, *objects: Any) -> Iterator[None]:
+        """These start or end while the block runs. Where it is cancelled, they are left to who closes the cluster."""
+        self._moving.update({id(thing): thing for thing in objects})
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._settle(objects)
+            raise
+        self._settle(objects)
+
+    def _settle(self, objects: Iterable[Any]) -> None:
+        for thing in objects:
+            self._moving.pop(id(thing), None)
 
     def _make_worker(self, name: Any) -> Any:
         spec = self.worker_spec[name]
@@ -260,7 +307,8 @@ class SpecCluster(Cluster):
         except OSError as error:
             logger.warning("Cluster %s: workers close without the scheduler's help: %s", self.name, error)
         objects = [self.workers.pop(name) for name in names if name in self.workers]
-        await self._close_objects(objects)
+        with self._move(*objects):
+            await self._close_objects(objects)
         for name in names:
             self._log(f"ended worker {name}")
 
@@ -274,35 +322,56 @@ class SpecCluster(Cluster):
         self._notice_lost_workers()
 
     def _notice_lost_workers(self) -> None:
-        """Objects whose process has ended, or whose workers the scheduler has missed for long, are made anew."""
-        if self.status is not Status.running:
+        """What is specified and has ended, or has been missed by the scheduler for long, is made anew.
+
+        What the scheduler has ended (somebody retired it) is not specified any more.
+        """
+        if self.status is not Status.running or getattr(self.scheduler, "status", None) in _ENDED:
             return
+        for name, worker in list(self.workers.items()):
+            if getattr(worker, "status", None) in _ENDED:
+                self._forget(name)
+                if getattr(worker, "dismissed", False):
+                    self.worker_spec.pop(name, None)
+                elif isinstance(worker, ProcessInterface):
+                    self._in_background(worker.close())
+                    self._in_background(self._correct_state())
+        for name in self._lost(time.monotonic()):
+            worker = self._forget(name)
+            if worker is not None:
+                self._in_background(worker.close())
+            self._in_background(self._correct_state())
+
+    def _lost(self, now: float) -> list[Any]:
+        """Names that should run and have been seen nowhere for too long."""
         observed = {str(name) for name in self.observed}
-        now = time.monotonic()
         lost = []
-        for name, worker in self.workers.items():
-            if getattr(worker, "status", None) in (Status.closed, Status.failed, Status.closing):
-                lost.append(name)
-            elif any(str(w) in observed for w in self._names_of(name)):
+        for name in list(self.worker_spec):
+            worker = self.workers.get(name)
+            in_sight = worker is not None and not isinstance(worker, ProcessInterface)
+            if in_sight or any(str(w) in observed for w in self._names_of(name)):
                 self._missing_since.pop(name, None)
-            elif not isinstance(worker, ProcessInterface) or name not in self.worker_spec:
-                continue
             elif now - self._missing_since.setdefault(name, now) > self._lost_worker_timeout:
                 lost.append(name)
-        for name in lost:
-            self._missing_since.pop(name, None)
-            worker = self.workers.pop(name)
-            self._log(f"worker {name} is gone")
-            if isinstance(worker, ProcessInterface):
-                self._background(worker.close())
-                self._background(self._correct_state())  # a job that was lost is asked for again
-            else:
-                self.worker_spec.pop(name, None)  # a nanny has given up, or somebody ended the worker
+        return lost
 
-    def _background(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
-        _tasks.add(task)
-        task.add_done_callback(_done)
+    def _forget(self, name: Any) -> Any:
+        self._missing_since.pop(name, None)
+        worker = self.workers.pop(name, None)
+        if worker is not None:
+            self._log(f"worker {name} is gone")
+        return worker
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        self._background_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Cluster %s could not be kept as specified: %s", self.name, task.exception())
+            self._log(f"a worker could not start: {task.exception()}")
 
     # ------------------------------------------------------------ scaling
 
@@ -429,15 +498,6 @@ class SpecCluster(Cluster):
     def from_name(cls, name: str) -> Any:
         """Connect to a cluster that runs already. Subclasses that can do so override this."""
         raise NotImplementedError(f"{cls.__name__} cannot find running clusters by name")
-
-
-_tasks: set[asyncio.Future[Any]] = set()
-
-
-def _done(task: asyncio.Future[Any]) -> None:
-    _tasks.discard(task)
-    if not task.cancelled() and task.exception() is not None:
-        logger.error("A cluster could not be kept as specified: %s", task.exception())
 
 
 def _class(cls: Any) -> Any:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from distributed.deploy.local import local_security, share_cores
+from distributed.deploy.local import local_security, share_cores, share_memory
 from distributed.deploy.spec import SpecCluster
 from distributed.deploy.spec_process import Process, SpecProcess, class_name, workers_spec
 from distributed.security import Security
@@ -172,6 +172,13 @@ def SubprocessCluster(
     security = local_security(kwargs.pop("security", None))
     n_workers, threads_per_worker = share_cores(n_workers, threads_per_worker, True)
     host = host or "127.0.0.1"
+    worker_kwargs = {
+        "host": host,
+        "nthreads": threads_per_worker,
+        "memory_limit": "auto",
+        **(worker_kwargs or {}),
+    }
+    limit = share_memory(worker_kwargs["memory_limit"], n_workers, worker_kwargs["nthreads"])
     scheduler = {
         "cls": SubprocessScheduler,
         "options": {
@@ -189,7 +196,7 @@ def SubprocessCluster(
         "cls": SubprocessWorker,
         "options": {
             "worker_class": worker_class,
-            "worker_kwargs": {"host": host, "nthreads": threads_per_worker, **(worker_kwargs or {})},
+            "worker_kwargs": {**worker_kwargs, "memory_limit": limit or 0},
             "security": security,
         },
     }

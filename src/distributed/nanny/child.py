@@ -40,9 +40,11 @@ def main(channel: IO[bytes]) -> None:
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            status = runner.run(_run(spec, channel, nanny))
+            status, dismissed = runner.run(_run(spec, channel, nanny))
         with contextlib.suppress(OSError):  # the nanny may be gone by now
-            os.write(nanny, encode_line("ended"))  # an exit without it was a task's doing
+            os.write(
+                nanny, encode_line("ended", dismissed=dismissed)
+            )  # an exit without it was a task's doing
     except EOFError:
         status = 1
     except BaseException as error:
@@ -61,7 +63,8 @@ def _report_failure(nanny: int, error: BaseException) -> None:
         os.write(nanny, encode_line("failed", error=type(error).__name__, message=message, traceback=text))
 
 
-async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
+async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bool]:
+    """Run the worker; the exit status, and whether the scheduler has ended it."""
     loop = asyncio.get_running_loop()
     worker_class = spec.worker_class
     if isinstance(worker_class, str):
@@ -116,8 +119,8 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> int:
         await worker.finished()
     if closing:
         await asyncio.wait(closing)
-        return status
-    return EXIT_RESTART if getattr(worker, "wants_restart", False) else 0
+        return status, False
+    return EXIT_RESTART if getattr(worker, "wants_restart", False) else 0, getattr(worker, "dismissed", False)
 
 
 async def _close(worker: Any, reason: str) -> None:

@@ -338,6 +338,12 @@ class Nanny(Operations):
         """How the worker process before the present one ended, in words."""
         return self._supervisor.last_exit
 
+    @property
+    def dismissed(self) -> bool:
+        """Whether the scheduler has ended the worker."""
+        process = self._supervisor.process
+        return process is not None and process.dismissed
+
     def is_alive(self) -> bool:
         """Whether there is a worker process."""
         return self._supervisor.is_alive()

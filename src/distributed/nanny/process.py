@@ -108,6 +108,8 @@ class WorkerProcess:
         Set when the process has ended, before its last words have been read.
     ended_in_order : bool
         Whether its last word was that the worker has closed; if not, a task may have ended the process.
+    dismissed : bool
+        Whether the scheduler has ended the worker.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class WorkerProcess:
         self.killed_for = ""
         self.ended = asyncio.Event()
         self.ended_in_order = False
+        self.dismissed = False
         self._popen: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -247,6 +250,7 @@ class WorkerProcess:
                 self._started.set_result(None)
         elif message["op"] == "ended":
             self.ended_in_order = True
+            self.dismissed = message["dismissed"]
         elif message["op"] == "failed" and not self._started.done():
             failure = WorkerStartError(message["message"], message["error"], message["traceback"])
             self._started.set_exception(failure)

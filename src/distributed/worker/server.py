@@ -193,6 +193,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.lifetime_restart = bool(_first(lifetime_restart, "distributed.worker.lifetime.restart"))
         self.validate = bool(_first(validate, "distributed.worker.validate"))
         self.wants_restart = False
+        self.dismissed = False  # whether the scheduler has ended it
         self.metrics = dict(metrics or {})
         self.startup_information = dict(startup_information or {})
         self.services: dict[str, Any] = {}
@@ -319,6 +320,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     def close_as_told(self, reason: str, *, nanny: bool) -> None:
         logger.info("Worker at %s closes: %s", self.address_safe, reason or "the scheduler says so")
+        self.dismissed = True
         self.terminate(reason=reason or "the scheduler closes it", nanny=nanny)
 
     async def close_gracefully(
