@@ -92,6 +92,16 @@ def kill_own_process(number: int) -> None:
     time.sleep(60)
 
 
+def stop_once(i: int, folder: str) -> int:
+    """The process stops itself when this is run for the first time."""
+    first = f"stopped {i}" not in notes(folder)
+    note(folder, f"stopped {i}")
+    if first:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(60)
+    return i
+
+
 def segfault() -> None:
     ctypes.string_at(0)
 

@@ -12,10 +12,19 @@ from pathlib import Path
 
 import pytest
 from fault_bench import FaultBench, worker_pid
-from fault_tasks import fork_and_wait, hold_gil, inc, noted, notes, wait_for
+from fault_tasks import (
+    fork_and_wait,
+    hold_gil,
+    inc,
+    kill_own_process,
+    noted,
+    notes,
+    stop_once,
+    wait_for,
+)
 from system_bench import alive, wait_until
 
-from distributed import Client
+from distributed import Client, KilledWorker
 
 
 def test_a_task_that_holds_the_interpreter_is_left_alone(bench: FaultBench) -> None:
@@ -34,31 +43,53 @@ def test_a_task_that_holds_the_interpreter_is_left_alone(bench: FaultBench) -> N
 
 
 def test_but_not_for_ever(bench: FaultBench) -> None:
-    bench.configure(scheduler__worker_ttl="500ms", scheduler__worker_hang_limit="2s")
+    """It counts as dead, and is replaced: nobody waits for workers that cannot work."""
+    bench.configure(
+        scheduler__worker_ttl="500ms", scheduler__worker_hang_limit="2s", scheduler__allowed_failures=1
+    )
     scheduler, address = bench.scheduler()
-    bench.worker(address)
+    command = bench.worker(address)
     with Client(address) as client:
         client.wait_for_workers(1)
-        future = client.submit(hold_gil, 6.0, retries=0)
-        wait_until(lambda: scheduler.errors(r"silent for [23] s: counted as dead"), "it is given up")
-        # It comes back, still with that task's result: the network had nobody else to run it.
-        assert future.result(timeout=60) >= 5.9
+        pid = worker_pid(command)
+        future = client.submit(hold_gil, 600.0, key="greedy")
+        with pytest.raises(KilledWorker, match=r"greedy.*silent for \d s.*silent for \d s"):
+            future.result(timeout=60)
+        assert scheduler.errors(r"silent for \d s: counted as dead")
+        assert client.submit(inc, 1).result(timeout=30) == 2
+        assert not alive(pid)
+
+
+def test_a_worker_that_a_task_stops_is_replaced(bench: FaultBench, notes_folder: str) -> None:
+    bench.configure(scheduler__worker_ttl="1s", scheduler__allowed_failures=1)
+    _, address = bench.scheduler()
+    commands = [bench.worker(address), bench.worker(address)]
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        pids = {worker_pid(command) for command in commands}
+        once = client.map(stop_once, range(2), folder=notes_folder)
+        assert client.gather(once) == [0, 1], "it is run again elsewhere, and does not do it again"
+        with pytest.raises(KilledWorker, match="silent for"):
+            client.submit(kill_own_process, int(signal.SIGSTOP), key="stops").result(timeout=60)
+        client.wait_for_workers(2, timeout=30)
+        assert client.gather(client.map(inc, range(20))) == list(range(1, 21))
+        assert not any(map(alive, pids))
 
 
 @pytest.mark.parametrize("while_away", ["its work is done elsewhere", "nothing else is there"])
-def test_a_stopped_worker_is_dead_until_it_goes_on(
+def test_a_stopped_worker_without_a_nanny_is_dead_until_it_goes_on(
     bench: FaultBench, tmp_path: Path, notes_folder: str, while_away: str
 ) -> None:
     bench.configure(scheduler__worker_ttl="1s", worker__reconnect_timeout="30s")
     scheduler, address = bench.scheduler()
-    command = bench.worker(address, "--name", "frozen")
+    command = bench.worker(address, "--name", "frozen", "--no-nanny")
     with Client(address) as client:
         client.wait_for_workers(1)
         results = client.map(noted, [str(i) for i in range(50)], folder=notes_folder)
         client.gather(results)
         running = client.submit(wait_for, str(tmp_path / "go"), "done", notes_folder, "running")
         wait_until(lambda: "running" in notes(notes_folder), "the task runs")
-        pid = worker_pid(command)
+        pid = command.process.pid
         os.kill(pid, signal.SIGSTOP)
         try:
             wait_until(lambda: scheduler.errors("counted as dead"), "it counts as dead")

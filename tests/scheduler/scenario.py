@@ -24,9 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from distributed.protocol import messages as m
-from distributed.scheduler.state import SchedulerState, Settings, orders
+from distributed.scheduler.state import SchedulerState, Settings, orders, partings
+from distributed.scheduler.state.partings import HANG_UP
 
 INDENT = "    "
+
+PARTINGS = {
+    parting.word: parting
+    for parting in (*(HANG_UP, partings.DISMISS, partings.RENEW), partings.REPLACE, partings.REPLACE_BY_FORCE)
+}
 
 
 class ScriptError(Exception):
@@ -93,6 +99,7 @@ class Scenario:
         said: list[str] = []
         for command in line.split(";"):
             said += self.command(Words(command.strip()))
+        said += self.partings()
         self.state.validate()
         for peer, messages in self.state.drain(self.now):
             for message in messages:
@@ -118,6 +125,14 @@ class Scenario:
         if isinstance(message, m.RunTasks):
             for key, seq in zip(message.keys, message.seqs, strict=True):
                 self.seqs[peer, key] = seq
+
+    def partings(self) -> list[str]:
+        """What is to be done about workers that left the books; not of those who left by themselves."""
+        parted = [
+            (ws.address, parting.word) for ws, parting, _ in self.state.parted if parting is not HANG_UP
+        ]
+        self.state.parted.clear()
+        return [f"{address} < {word}" for address, word in parted]
 
     def transitions(self) -> list[str]:
         """What changed state in this turn: keys that went the same way stand together."""
@@ -215,6 +230,16 @@ class Scenario:
 
     def keep(self, words: Words) -> None:
         self.state.keep_workers(words.rest(), self.now)
+
+    def part(self, words: Words) -> None:
+        """``part a renew``: the scheduler lets go of a worker; ``expected``: nobody is to blame."""
+        address, expected = words.next(), words.flag("expected")
+        parting = PARTINGS[" ".join(words.rest())]
+        self.state.remove_worker(address, self.now, reason="let go", expected=expected, parting=parting)
+
+    def close(self, words: Words) -> None:
+        """The network ends because somebody wants it to."""
+        self.state.close(" ".join(words.rest()), self.now)
 
     def order(self, words: Words) -> list[str] | None:
         """``order released x``: what a plugin may have done to a task; says why when it is refused."""
@@ -379,6 +404,7 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     for name in (
         *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "cancel"),
         *("scatter", "retire", "keep", "order", "restrict", "define", "tick", "wait", "show", "empty"),
+        *("part", "close"),
     )
 }
 
@@ -483,6 +509,7 @@ DESCRIBE: dict[type[m.Message], Callable[[Any], str]] = {
         "refused " + " ".join(f"{key}({dep})" for key, dep in zip(msg.keys, msg.missing, strict=True))
     ),
     m.CancelAnswered: lambda msg: f"heard cancel {' '.join(msg.keys)}",
+    m.CloseWorker: lambda msg: f"close{' for good' if msg.nanny else ''}: {msg.reason}",
     m.ClientEvent: lambda msg: f"event {msg.topic} {msg.data}",
     m.TasksLost: lambda msg: f"lost {' '.join(msg.keys)}",
 }

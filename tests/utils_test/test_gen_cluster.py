@@ -180,9 +180,11 @@ def test_a_socket_left_behind_fails():
 
 
 def test_a_client_left_open_fails():
+    left = []
+
     @gen_cluster(nthreads=[("", 1)], clean_kwargs={"timeout": 0.1})
     async def test(s, a):
-        await Client(s.address, asynchronous=True, set_as_default=False)
+        left.append(await Client(s.address, asynchronous=True, set_as_default=False))
 
     with pytest.raises(Leak):
         test()

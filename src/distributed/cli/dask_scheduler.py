@@ -147,7 +147,7 @@ async def _serve(
         await preloads.teardown()
         if "scheduler_file" in arguments:
             remove_scheduler_file(arguments["scheduler_file"], scheduler.id)
-        await scheduler.close()
+        await scheduler.close(reason=f"by {signal.Signals(stop.signum).name}" if stop.signum else "")
     return stop.exit_status
 
 

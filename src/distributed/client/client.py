@@ -334,7 +334,7 @@ class Client(
                     await asyncio.to_thread(cluster.close)
             return
         with contextlib.suppress(CommClosedError):
-            await self._session.call("terminate")
+            await self._session.call("terminate", reason=f"{self.id} shut it down")
         await self._close()
 
     def start(self, **kwargs: Any) -> Any:

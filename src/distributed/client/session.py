@@ -19,7 +19,7 @@ from distributed.client.state.records import ALL, EACH
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds, sync
-from distributed.protocol.messages import ClientHeartbeat, CloseClient, Message
+from distributed.protocol.messages import CLOSING, ClientHeartbeat, CloseClient, Message
 from distributed.threadstate import block, leave_place_later
 
 logger = logging.getLogger(__name__)
@@ -320,6 +320,9 @@ class Session:
         if self.state.topics:
             topics, self.state.topics = self.state.topics, []
             for event in topics:
+                if event.topic == CLOSING:
+                    self._dismissed(str(event.data))
+                    return
                 if event.topic == "workers":
                     self._workers_changed(**event.data)
                     continue
@@ -335,7 +338,7 @@ class Session:
         if self.status == "running":
             with contextlib.suppress(CommClosedError):
                 self.connection.send(ClientHeartbeat())
-        if self.status not in ("closed", "closing"):
+        if self.status not in ("closed", "closing", "lost"):
             self._heartbeat = self._asyncio_loop.call_later(self._heartbeat_interval, self._beat)
 
     def _on_close(self, connection: Any) -> None:
@@ -368,6 +371,12 @@ class Session:
             return
         detail = f" ({error})" if error is not None else ""
         self.give_up(f"the scheduler stayed away for {self._reconnect_timeout:g} s{detail}")
+
+    def _dismissed(self, reason: str) -> None:
+        """The network has ended, because somebody wanted it to: there is nobody to come back to."""
+        connection, self.connection = self.connection, None
+        self.give_up(f"the scheduler at {connection.peer_address} has closed the network: {reason}")
+        connection.abort(CommClosedError(self.failure))
 
     def give_up(self, reason: str) -> None:
         """There will be no connection any more: end everything that waits with this reason."""

@@ -92,6 +92,17 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
         elif message["op"] == "leave":
             leave(0, reason, message.get("timeout"))
 
+    told = False
+
+    def started() -> None:
+        """Tell the nanny, once, before any task runs: what ends this process from then on, tasks may have done."""
+        nonlocal told
+        if not told:
+            directory = getattr(worker, "local_directory", None)
+            os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))
+        told = True
+
+    worker.on_ready = started
     guarded = asyncio.Event()
     guard = threading.Thread(
         target=_watch_nanny,
@@ -103,6 +114,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
     loop.add_signal_handler(signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
     try:
+        await guarded.wait()  # before any task runs: one may keep other threads from running
         await worker
     except asyncio.CancelledError:
         raise
@@ -113,9 +125,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
     else:
         tune_garbage_collector(collect=False)
         gc.enable()  # off since boot
-        await guarded.wait()  # before any task runs: one may keep other threads from running
-        directory = getattr(worker, "local_directory", None)
-        os.write(nanny, encode_line("started", address=worker.address, local_directory=directory))
+        started()
         await worker.finished()
     if closing:
         await asyncio.wait(closing)

@@ -180,6 +180,8 @@ class Nanny(Operations):
             "instantiate": self.instantiate,
             "kill": self.kill,
             "restart": self.restart,
+            "replace_worker": self.replace_worker,
+            "scheduler_closes": self.scheduler_closes,
             "close_gracefully": self.close_gracefully,
             **self._witness.handlers(),
             **self.operations(),
@@ -210,6 +212,7 @@ class Nanny(Operations):
         try:
             async with asyncio.timeout(patience):
                 plugins = await self.rpc(self.scheduler_address).register_nanny()
+                await self.rpc(self.scheduler_address).note_nanny(address=self.address)
         except (OSError, SecurityError, ProtocolError) as error:  # its worker will say what is wrong
             logger.debug("the scheduler at %s is not there yet: %s", self.scheduler_address, error)
             return
@@ -252,7 +255,10 @@ class Nanny(Operations):
         self.remove_scratch()
 
     async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
-        """End the worker and start a fresh one: ``"OK"``, or ``"timed out"`` after so many seconds."""
+        """End the worker and start a fresh one: ``"OK"``, or ``"timed out"`` after so many seconds.
+
+        It goes on after that; a worker that cannot be started in the end is the end of the nanny, too.
+        """
         try:
             async with asyncio.timeout(timeout):
                 await self._supervisor.restart(min(2.0, timeout / 2), reason)
@@ -261,9 +267,32 @@ class Nanny(Operations):
             return "timed out"
         return "OK"
 
+    async def replace_worker(
+        self, pid: int, timeout: float = 0.0, reason: str = "replaced", by_force: bool = True
+    ) -> str:
+        """The scheduler has let go of the worker in this process: end it and start another; return when that runs.
+
+        Does nothing about a process that has ended, for another is on its way then.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds for it to close by itself, before it is killed.
+        by_force : bool
+            False: leave it alone if it can run; it will come back by itself.
+        """
+        if not by_force and self._witness.worker_lives(pid):
+            return "it runs"
+        await self._supervisor.replace(pid, timeout, reason)
+        return "OK"
+
     async def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
         """The worker is about to end by its own will: do not start it again."""
         self.status = Status.closing_gracefully
+
+    def scheduler_closes(self, reason: str = "") -> None:
+        """The network ends: end the worker, and this nanny."""
+        self.terminate(reason=f"the scheduler closed the network: {reason}")
 
     async def leave(self, timeout: float | None = None, reason: str = "nanny-leave") -> None:
         """Have the worker retire, so that nothing is lost with it, then end both.

@@ -27,7 +27,7 @@ CLOSING = 5.0
 
 
 class WorkerStartError(RuntimeError):
-    """A worker process ended before its worker ran.
+    """A worker process ended before its worker ran, or because its worker had to give up.
 
     Attributes
     ----------
@@ -41,6 +41,11 @@ class WorkerStartError(RuntimeError):
         super().__init__(message)
         self.error = error
         self.remote_traceback = remote_traceback
+
+    @property
+    def found_no_scheduler(self) -> bool:
+        """Whether it has looked for its scheduler long enough: it is not tried again."""
+        return self.error == "TimeoutError"
 
 
 class LaunchedProcess:
@@ -104,6 +109,8 @@ class WorkerProcess:
         Resident memory in bytes when somebody last looked; 0 if nobody has.
     killed_for : str
         Why its nanny killed it; empty if it did not.
+    failure : WorkerStartError or None
+        What it said of its end.
     ended : asyncio.Event
         Set when the process has ended, before its last words have been read.
     ended_in_order : bool
@@ -130,6 +137,7 @@ class WorkerProcess:
         self.local_directory: str | None = None
         self.memory = 0
         self.killed_for = ""
+        self.failure: WorkerStartError | None = None
         self.ended = asyncio.Event()
         self.ended_in_order = False
         self.dismissed = False
@@ -251,11 +259,12 @@ class WorkerProcess:
         elif message["op"] == "ended":
             self.ended_in_order = True
             self.dismissed = message["dismissed"]
-        elif message["op"] == "failed" and not self._started.done():
-            failure = WorkerStartError(message["message"], message["error"], message["traceback"])
-            self._started.set_exception(failure)
         elif message["op"] == "failed":
-            logger.error("Worker process %s failed:\n%s", self.pid, message["traceback"])
+            self.failure = WorkerStartError(message["message"], message["error"], message["traceback"])
+            if not self._started.done():
+                self._started.set_exception(self.failure)
+            elif not self.failure.found_no_scheduler:
+                logger.error("Worker process %s failed:\n%s", self.pid, message["traceback"])
 
     # ------------------------------------------------------------ its end
 

@@ -13,10 +13,11 @@ from distributed.nanny.process import WorkerProcess, WorkerStartError
 logger = logging.getLogger("distributed.nanny")
 
 _MAX_DELAY = 5.0  # seconds between two starts
+_MAX_PAUSE = 1.0  # of a worker that could start and then died, of which its tasks are to blame
 
 
 def restart_delay(nfailures: int) -> float:
-    """Seconds to wait before a worker is started again after so many quick failures in a row.
+    """Seconds to wait before a worker is started again after so many failures in a row.
 
     Examples
     --------
@@ -36,9 +37,10 @@ class Supervisor:
     start_timeout : float or None
         Seconds a worker gets to start.
     quick_failure : float
-        A worker that lives shorter than so many seconds failed at once.
+        A worker that dies within so many seconds of its start is started again a little later each time.
     max_quick_failures : int
-        After so many of those in a row it is not started again.
+        After so many starts in a row that failed it is not tried again. A worker that has started may die as often as
+        it likes: that is its tasks' doing, or somebody's who kills it.
     on_start : callable, optional
         Called with the process each time a worker has started.
     on_end : callable, optional
@@ -71,10 +73,13 @@ class Supervisor:
         self._on_end = on_end
         self.process: WorkerProcess | None = None
         self.last_exit: str | None = None
-        self._nfailures = 0
+        self._nfailures = 0  # starts that failed in a row
+        self._ndeaths = 0  # of workers in a row that died soon after their start
         self._wanted = False  # whether a worker should be running now
         self._started_at = 0.0
         self._reviving: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     def is_alive(self) -> bool:
         """Whether there is a process now."""
@@ -112,10 +117,44 @@ class Supervisor:
             await self.process.leave(timeout, reason)
 
     async def restart(self, timeout: float, reason: str) -> None:
-        """End the worker and start a fresh one."""
+        """End the worker and start a fresh one; goes on when it is cancelled.
+
+        Raises
+        ------
+        Exception
+            What ``on_end`` is given, when no worker can be started.
+        """
+        if self._restarting is None:
+            self._restarting = asyncio.ensure_future(self._restart(timeout, reason))
+            self._restarting.add_done_callback(self._restarted)
+        await asyncio.shield(self._restarting)
+
+    async def replace(self, pid: int, timeout: float, reason: str) -> None:
+        """End the process of this number and start another; if it has ended by itself, wait for the other."""
+        process = self.process
+        if process is not None and process.pid == pid and process.is_alive():
+            if timeout <= 0:
+                process.killed_for = f"by its nanny: {reason}"
+            await self.restart(timeout, reason)
+            return
+        if process is not None and process.pid == pid:
+            await process.wait()
+        for task in (self._restarting, self._reviving):
+            if task is not None:
+                await asyncio.wait([task])
+
+    async def _restart(self, timeout: float, reason: str) -> None:
         await self.stop(timeout, reason)
         self._nfailures = 0
-        await self.start()
+        self._wanted = True
+        await self._revive()
+        if self._failure is not None:
+            raise self._failure
+
+    def _restarted(self, task: asyncio.Task[None]) -> None:
+        self._restarting = None
+        if not task.cancelled():
+            task.exception()  # `on_end` has been told
 
     def kill_nowait(self) -> None:
         """Send the kill signal and start nothing again; for the last moment of this process."""
@@ -139,32 +178,39 @@ class Supervisor:
             self._wanted = False
             self._on_end(None)
             return
+        if process.failure is not None and process.failure.found_no_scheduler:
+            self._give_up(process.failure)
+            return
         if process.returncode == EXIT_RESTART:
-            self._nfailures = 0
-        elif time.monotonic() - self._started_at < self._quick_failure:
-            self._nfailures += 1
+            self._ndeaths = 0
         else:
-            self._nfailures = 0
-        self._reviving = asyncio.ensure_future(self._revive(process))
+            lived = time.monotonic() - self._started_at
+            self._ndeaths = self._ndeaths + 1 if lived < self._quick_failure else 0
+            logger.warning(
+                "Worker %s (process %s) %s; starting it again", process.address, process.pid, self.last_exit
+            )
+        self._nfailures = 0
+        self._reviving = asyncio.ensure_future(self._revive(min(_MAX_PAUSE, restart_delay(self._ndeaths))))
 
-    async def _revive(self, process: WorkerProcess) -> None:
-        where = f"Worker {process.address} (process {process.pid})"
-        if process.returncode != EXIT_RESTART:
-            logger.warning("%s %s; starting it again", where, self.last_exit)
+    async def _revive(self, pause: float = 0.0) -> None:
+        """Start a worker, again and again. Only failed starts are counted: those no task can have brought about.
+
+        ``pause``: seconds before the first attempt.
+        """
         while self._wanted:
             if self._nfailures >= self._max_quick_failures:
                 self._give_up(
                     RuntimeError(
-                        f"the worker failed {self._nfailures} times in a row at once: it {self.last_exit}"
+                        f"the worker could not start {self._nfailures} times in a row: it {self.last_exit}"
                     )
                 )
                 return
-            await asyncio.sleep(restart_delay(self._nfailures))
+            await asyncio.sleep(max(pause, restart_delay(self._nfailures)))
             try:
                 await self._start()
                 return
             except WorkerStartError as error:
-                if error.error == "TimeoutError":  # it has looked for its scheduler long enough
+                if error.found_no_scheduler:
                     self._give_up(error)
                     return
                 self._nfailures += 1
@@ -176,11 +222,13 @@ class Supervisor:
 
     def _give_up(self, error: Exception) -> None:
         self._wanted = False
+        self._failure = error
         logger.error("Giving up: %s", error)
         self._on_end(error)
 
     async def _stop_reviving(self) -> None:
-        task, self._reviving = self._reviving, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task])
+        for task in (self._reviving, self._restarting):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+                await asyncio.wait([task])
+        self._reviving = None

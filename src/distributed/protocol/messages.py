@@ -262,6 +262,10 @@ class LineageCut(Message):
     keys: list[WireKey]
 
 
+#: Topic of the event that ends a network: ``data`` is the reason, and there will be no scheduler to come back to.
+CLOSING = "scheduler-closes"
+
+
 class ClientEvent(Message):
     """Anything rare: ``topic`` names it, ``data`` is MessagePack-able."""
 
@@ -496,6 +500,7 @@ __all__ = [
     for name, value in list(globals().items())
     if isinstance(value, type) and issubclass(value, msgspec.Struct)
 ] + [
+    "CLOSING",
     "AnyMessage",
     "ClientToScheduler",
     "Key",

@@ -15,11 +15,16 @@ from typing import Any
 
 from distributed.core import Connection, Server
 from distributed.core.pulse import Pulse
-from distributed.exceptions import CommClosedError
+from distributed.exceptions import CommClosedError, RemoteError
 from distributed.protocol.messages import ClientEvent, Message
+from distributed.scheduler.partings import Partings, failed
 from distributed.scheduler.state import SchedulerState, WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
+
+
+def _not_heard(messages: list[Message]) -> None:
+    """Of somebody who was let go of."""
 
 
 class SchedulerBase(Server):
@@ -45,10 +50,12 @@ class SchedulerBase(Server):
         self._streams: dict[str, Connection] = {}
         self._flush_scheduled = False
         self._workers_changed = Pulse()
+        self._nannies: dict[str, Connection] = {}
         self._copies_settled = Pulse()
         self._retired: dict[str, asyncio.Event] = {}
         self._announced: dict[str, None] = {}
         self._announced_version = -1
+        self.partings = Partings(self)
 
     def begin_turn(self) -> float:
         if not self._flush_scheduled:
@@ -61,10 +68,19 @@ class SchedulerBase(Server):
             self._flush_scheduled = True
             self.loop.call_soon(self.flush)
 
+    def unbind(self, peer: str) -> Connection | None:
+        """A peer's stream, if there is one: it is its stream no longer, and what still comes on it is not heard."""
+        stream = self._streams.pop(peer, None)
+        if stream is not None:
+            stream.on_stream = _not_heard
+        return stream
+
     def flush(self) -> None:
         """Say everything that is to be said, one frame a peer."""
         self._flush_scheduled = False
         state = self.state
+        if state.parted:
+            self.partings.carry_out()
         if state.workers_version != self._announced_version:
             self._announce_workers()
         for peer, messages in state.drain(time.monotonic()):
@@ -102,6 +118,24 @@ class SchedulerBase(Server):
         if joined or left:
             for client in self.state.clients:
                 self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
+
+    async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What somebody answers to a call, or how it failed, in a dictionary with ``status``."""
+        try:
+            return {"status": "OK", "result": await self._call(address, op, kwargs)}
+        except RemoteError as error:
+            return {
+                "status": "error",
+                "text": error.text,
+                "exception": error.exception,
+                "traceback": error.traceback,
+            }
+        except OSError as error:
+            return failed(f"{address}: {error}")
+
+    async def _call(self, address: str, op: str, kwargs: dict[str, Any]) -> Any:
+        connection = await self.pool.connect(address)
+        return await connection.request(op, kwargs)
 
     def valid_workers_downscaling(self, workers: list[WorkerState]) -> list[WorkerState]:
         """Those of these that may be closed, if plugins have a say; see :mod:`distributed.scheduler.extending`."""

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.exceptions import RemoteError
-from distributed.protocol.messages import CloseWorker, Key, RetryKeys
+from distributed.protocol.messages import Key, RetryKeys
 from distributed.protocol.payload import Payload, Pickled, pack, unpack
 from distributed.scheduler.queries import Queries, worker_identity
+from distributed.scheduler.state.partings import DISMISS, RENEW
 
 if TYPE_CHECKING:
     from distributed.scheduler.state import WorkerState
@@ -111,23 +112,6 @@ class Control(Queries):
                 results[address] = RemoteError(answer["text"], answer["exception"], answer["traceback"])
         return results
 
-    async def _answer(self, address: str, op: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {"status": "OK", "result": await self._call(address, op, kwargs)}
-        except RemoteError as error:
-            return {
-                "status": "error",
-                "text": error.text,
-                "exception": error.exception,
-                "traceback": error.traceback,
-            }
-        except OSError as error:
-            return {"status": "error", "text": f"{address}: {error}", "exception": None, "traceback": None}
-
-    async def _call(self, address: str, op: str, kwargs: dict[str, Any]) -> Any:
-        connection = await self.pool.connect(address)
-        return await connection.request(op, kwargs)
-
     async def proxy(
         self,
         worker: str,
@@ -187,9 +171,10 @@ class Control(Queries):
         workers, names : iterable, optional
             Which; default: those that ``workers_to_close(**kwargs)`` finds.
         close_workers : bool
-            Stop their processes too.
+            Stop their processes, and their nannies.
         remove : bool
-            Take them out of the scheduler's books even if they are not closed.
+            Take them out of the scheduler's books: that stops them too, for a worker that nobody knows would be lost.
+            With neither, they stay retired until they leave by themselves.
         timeout : float, optional
             Seconds; after that they go on working.
 
@@ -226,10 +211,10 @@ class Control(Queries):
                 f"{timeout:g} s; they go on working"
             ) from None
         for ws in chosen:
-            if close_workers:
-                self.send_to_peer(ws.address, CloseWorker("retired", nanny=True))
             if close_workers or remove:
-                self.state.remove_worker(ws.address, time.monotonic(), reason="retired", expected=True)
+                self.state.remove_worker(
+                    ws.address, time.monotonic(), reason="retired", expected=True, parting=DISMISS
+                )
         self.schedule_flush()
         logger.info("Retired workers %s", ", ".join(identities))
         return identities
@@ -282,24 +267,44 @@ class Control(Queries):
             keys = [ts.key for ts in cs.wants_what]
             self.state.cancel(cs.name, keys, now, force=True, reason="scheduler-restart")
         self.schedule_flush()
-        supervised = {
-            ws.address: ws.extra["nanny"] for ws in self.state.workers.values() if ws.extra.get("nanny")
-        }
+        supervised = [ws.address for ws in self.state.workers.values() if ws.extra.get("nanny")]
         expected = len(self.state.workers)
-        deadline = now + (30.0 if timeout is None else timeout)
-        for address in supervised:
-            self.state.remove_worker(address, now, reason="restart", expected=True)
-        answers = await asyncio.gather(*(self._answer(nanny, "restart", {}) for nanny in supervised.values()))
-        for answer in answers:
-            if answer["status"] == "error":
-                logger.warning("Restart of a worker failed: %s", answer["text"])
+        limit = 30.0 if timeout is None else timeout
+        deadline = now + limit
+        outcome = await self.renew(supervised, limit)
+        failures = [answer for answer in outcome.values() if answer != "OK"]
+        for failure in failures:
+            logger.warning("Restart of a worker failed: %s", failure)
         while wait_for_workers and len(self.state.workers) < expected:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(
-                    f"restart: {len(self.state.workers)} of {expected} workers came back in {timeout} s"
-                )
+                there = len(self.state.workers)
+                why = f": {'; '.join(failures)}" if failures else ""
+                raise TimeoutError(f"restart: {there} of {expected} workers came back in {limit:g} s{why}")
             await self.wait_for_workers_changed(left)
+
+    async def renew(self, addresses: Iterable[str], timeout: float) -> dict[str, str]:
+        """Let go of workers and have their nannies start others: "OK" or what went wrong, by address.
+
+        Those that could not be reached in time are told all the same, when they can be.
+        """
+        now = time.monotonic()
+        chosen = list(addresses)
+        for address in chosen:
+            self.state.remove_worker(address, now, reason="restart", expected=True, parting=RENEW)
+        self.flush()
+        answers = self.partings.answers
+        tasks = {address: answers[address] for address in chosen if address in answers}
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=timeout)
+        return {address: _outcome(task, timeout) for address, task in tasks.items()}
+
+
+def _outcome(task: asyncio.Task[dict[str, Any]], timeout: float) -> str:
+    if not task.done():
+        return f"timed out: its nanny does not answer for {timeout:g} s"
+    answer = task.result()
+    return str(answer["result"] if answer["status"] == "OK" else answer["text"])
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> None:

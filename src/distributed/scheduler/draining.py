@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed import config
 from distributed.core import Status
-from distributed.protocol.messages import CloseWorker, Message, SubmitGraph, SubmitTasks, TasksCancelled
+from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, TasksCancelled
 from distributed.scheduler.introspection import Introspection
 
 logger = logging.getLogger("distributed.scheduler")
@@ -72,13 +72,11 @@ class Draining(Introspection):
             return False
         left = ", though clients did not fetch all results" if wanted else ""
         logger.warning("Drained: all tasks are done%s. Closing the network", left)
-        for address in list(self.state.workers):
-            self.send_to_peer(address, CloseWorker("the scheduler was drained", nanny=True))
         self.spawn(self._end(), name="close after draining")
         return True
 
     async def _end(self) -> None:
-        self.terminate(reason="drained")
+        self.terminate(reason="it was drained")
 
     def health(self) -> dict[str, Any]:
         """What ``/health`` says: ``status`` ("ok", "draining" or another word for why not), and a few numbers."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from distributed.core import Connection
 from distributed.core.versions import get_versions
+from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import CloseWorker, Key, Message
 from distributed.scheduler.control import Control
+from distributed.scheduler.state.partings import DISMISS, HANG_UP
 
 
 class Peers(Control):
@@ -25,6 +28,7 @@ class Peers(Control):
             "get_cluster_state": self.get_cluster_state,
             "dump_cluster_state_to_url": self.dump_cluster_state_to_url,
             "remove_worker": self.remove_worker,
+            "note_nanny": self.note_nanny,
         }
 
     # ------------------------------------------------------------ in and out
@@ -71,23 +75,41 @@ class Peers(Control):
         if not found:
             return "already-removed"
         [ws] = found
-        if close:
-            self.send_to_peer(ws.address, CloseWorker("removed", nanny=True))
-        stream = self._streams.pop(ws.address, None)
-        self.state.remove_worker(ws.address, time.monotonic(), reason="removed", expected=expected)
-        self.schedule_flush()
-        self.note_workers_changed()
-        if stream is not None:
-            await stream.close()
+        self.state.remove_worker(
+            ws.address,
+            time.monotonic(),
+            reason="removed",
+            expected=expected,
+            parting=DISMISS if close else HANG_UP,
+        )
+        self.flush()
         return "OK"
 
     async def remove_client(self, client: str, stimulus_id: str | None = None) -> None:
         """Forget a client: what only it wanted is released, and its connection closed."""
-        stream = self._streams.pop(client, None)
+        stream = self.unbind(client)
         self.state.remove_client(client, time.monotonic())
         self.schedule_flush()
         if stream is not None:
             await stream.close()
+
+    def note_nanny(self, comm: Connection, address: str) -> None:
+        """A nanny is there, whether or not its worker is: it is told when the network ends."""
+
+        def gone(closed: Connection) -> None:
+            if self._nannies.get(address) is closed:
+                del self._nannies[address]
+
+        self._nannies[address] = comm
+        comm.on_close.append(gone)
+
+    def say_goodbye(self, reason: str) -> None:
+        """Somebody wants the network to end: tell all who would wait for another scheduler otherwise."""
+        self.state.close(reason or "the scheduler was closed", time.monotonic())
+        self.flush()
+        for comm in self._nannies.values():
+            with contextlib.suppress(CommClosedError):
+                comm.notify("scheduler_closes", reason=reason)
 
     def close_worker(self, worker: str) -> None:
         """Tell a worker, and its nanny, to stop; it says goodbye by itself."""
@@ -152,20 +174,9 @@ class Peers(Control):
         alone = [ws.address for ws in chosen if not ws.extra.get("nanny")]
         if alone:
             raise ValueError(f"nobody can restart the workers {', '.join(alone)}: they have no nanny")
-        nannies = {ws.address: ws.extra["nanny"] for ws in chosen}
         expected = len(self.state.workers)
         deadline = time.monotonic() + timeout
-        for address in nannies:
-            self._streams.pop(address, None)
-            self.state.remove_worker(address, time.monotonic(), reason="restart", expected=True)
-        self.schedule_flush()
-        answers = await asyncio.gather(
-            *(self._answer(nanny, "restart", {"timeout": timeout}) for nanny in nannies.values())
-        )
-        outcome = {
-            address: str(answer["result"] if answer["status"] == "OK" else answer["text"])
-            for address, answer in zip(nannies, answers, strict=True)
-        }
+        outcome = await self.renew([ws.address for ws in chosen], timeout)
         bad = [address for address, answer in outcome.items() if answer != "OK"]
         if bad and on_error == "raise":
             raise TimeoutError(f"workers did not restart: { {address: outcome[address] for address in bad} }")

@@ -172,7 +172,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         await self.await_hooks("before_close")
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        self.flush()
+        self.say_goodbye(reason)
         await self.await_hooks("close")
 
     @property
@@ -259,9 +259,9 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         """Make this connection the stream of a worker, and take up what the worker holds and runs already."""
         now = time.monotonic()
         if address in self.state.workers:
-            self._streams.pop(address, None)
             same = self.state.workers[address].server_id == server_id
             self.state.remove_worker(address, now, reason="registered anew", expected=same)
+        self.partings.carry_out()
         for ws in self.state.workers.values():
             if name is not None and ws.name == name:
                 return {
@@ -334,6 +334,9 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         on_stream: Callable[[list[Message]], None],
         on_close: Callable[[str, Connection], None],
     ) -> None:
+        before = self.unbind(peer)
+        if before is not None and before is not comm:
+            before.abort()
         self._streams[peer] = comm
         comm.on_stream = on_stream
         comm.on_close.append(lambda *_: on_close(peer, comm))
@@ -341,7 +344,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
 
     def _client_closed(self, client: str, comm: Connection) -> None:
         if self._streams.get(client) is comm:
-            del self._streams[client]
+            self.unbind(client)
             self.state.client_disconnected(client, time.monotonic())
             self.client_lost(client)
             self.schedule_flush()
@@ -363,7 +366,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             self._idle_since = now
         elif now - self._idle_since > self.idle_timeout:
             logger.info("Idle for %s s: closing", self.idle_timeout)
-            self.spawn(self.close(reason="idle-timeout"))
+            self.spawn(self.close(reason=f"it was idle for {self.idle_timeout:g} s"))
             return
         self._tick_handle = asyncio.get_running_loop().call_later(TICK, self._tick)
 

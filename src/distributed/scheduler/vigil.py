@@ -18,6 +18,7 @@ from distributed.exceptions import CommClosedError, ProtocolError, RemoteError, 
 from distributed.scheduler.control import Control
 from distributed.scheduler.slow_peers import SlowPeers
 from distributed.scheduler.state import Settings, WorkerState
+from distributed.scheduler.state.partings import REPLACE, REPLACE_BY_FORCE
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -48,7 +49,7 @@ class Vigil(Control):
         """The connection to a worker is gone, and so is what it ran; its nanny is asked how that came about."""
         if self._streams.get(address) is not comm:
             return
-        del self._streams[address]
+        self.unbind(address)
         ws = self.state.workers.get(address)
         if ws is not None and self.status is Status.running:
             if ws.extra.get("nanny"):
@@ -74,8 +75,7 @@ class Vigil(Control):
         if self.state.workers.get(ws.address) is ws and ws.address not in self._streams:
             logger.warning("Worker %s is gone: %s", ws.address, reason)
             self.state.remove_worker(ws.address, time.monotonic(), reason=reason)
-            self.schedule_flush()
-            self.note_workers_changed()
+            self.flush()
 
     # ------------------------------------------------------------ a worker is silent
 
@@ -111,14 +111,17 @@ class Vigil(Control):
             self._count_as_dead(ws)
 
     def _count_as_dead(self, ws: WorkerState) -> None:
-        silence = time.monotonic() - ws.last_seen
+        now = time.monotonic()
+        silence = now - ws.last_seen
         logger.warning("Worker %s was silent for %.0f s: counted as dead", ws.address, silence)
-        stream = self._streams.pop(ws.address, None)
-        self.state.remove_worker(ws.address, time.monotonic(), reason=f"it was silent for {silence:.0f} s")
-        if stream is not None:
-            stream.abort()
-        self.schedule_flush()
-        self.note_workers_changed()
+        hopeless = silence > self.settings.worker_hang_limit
+        self.state.remove_worker(
+            ws.address,
+            now,
+            reason=f"it was silent for {silence:.0f} s",
+            parting=REPLACE_BY_FORCE if hopeless else REPLACE,
+        )
+        self.flush()
 
     # ------------------------------------------------------------ a peer does not read
 

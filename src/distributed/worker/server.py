@@ -194,6 +194,10 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.validate = bool(_first(validate, "distributed.worker.validate"))
         self.wants_restart = False
         self.dismissed = False  # whether the scheduler has ended it
+        #: Called each time this worker has registered, before it runs what it is given.
+        self.on_ready: Callable[[], None] = lambda: None
+        #: Why it closed, if it had to give up.
+        self.failure: Exception | None = None
         self.metrics = dict(metrics or {})
         self.startup_information = dict(startup_information or {})
         self.services: dict[str, Any] = {}
@@ -323,6 +327,18 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.dismissed = True
         self.terminate(reason=reason or "the scheduler closes it", nanny=nanny)
 
+    async def finished(self) -> None:
+        """Wait until it is closed.
+
+        Raises
+        ------
+        Exception
+            When it closed because its scheduler stayed away.
+        """
+        await super().finished()
+        if self.failure is not None:
+            raise self.failure
+
     async def close_gracefully(
         self, restart: bool | None = None, reason: str = "worker-close-gracefully"
     ) -> None:
@@ -425,6 +441,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.scheduler_id = answer["scheduler_id"]
         self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
         await self.install_plugins(answer.get("plugins", ()))
+        self.on_ready()
         self.stream = stream
         stream.on_close.append(self._stream_closed)
         stream.on_stream = self.on_messages
@@ -458,7 +475,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         if self.stream is not stream:
             return
         self.stream = None
-        if self.status in (Status.closing, Status.closed, Status.failed):
+        if self._terminate_task is not None or self.status in (Status.closing, Status.closed, Status.failed):
             return
         logger.warning(
             "Worker at %s lost its scheduler at %s: %s", self.address, self.scheduler_address, stream.reason
@@ -484,6 +501,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
                     await asyncio.sleep(reconnect_pause(0.0))
         except Exception as error:  # a worker without a scheduler must not live on unseen
             logger.error("Worker at %s gives up: %s", self.address, error)
+            self.failure = error
             self.terminate(reason=f"lost its scheduler: {error}")
             return
         logger.info("Worker at %s is back with the scheduler at %s", self.address, self.scheduler_address)

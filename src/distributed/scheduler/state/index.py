@@ -14,6 +14,7 @@ from typing import Any
 from distributed.protocol.messages import DropFunctions, Key, TaskOptions
 from distributed.protocol.payload import Payload
 from distributed.scheduler.state.outbox import Outbox
+from distributed.scheduler.state.partings import Parting
 from distributed.scheduler.state.queue import TaskQueue
 from distributed.scheduler.state.records import (
     ClientState,
@@ -121,6 +122,8 @@ class Index:
         # :mod:`retirement`.
         self.leaving: dict[WorkerState, dict[TaskState, WorkerState | None]] = {}
         self.retired: dict[str, None] = {}
+        # Workers that left the books, how, and why: the shell has to see to it that they know; see :mod:`partings`.
+        self.parted: list[tuple[WorkerState, Parting, str]] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).
         self.notices: list[tuple[str, str, Any]] = []
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)

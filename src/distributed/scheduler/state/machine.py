@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from distributed.protocol.messages import Key, Message, SetWorkerStatus, SubmitGraph
+from distributed.protocol.messages import (
+    CLOSING,
+    ClientEvent,
+    CloseWorker,
+    Key,
+    Message,
+    SetWorkerStatus,
+    SubmitGraph,
+)
 from distributed.scheduler.state import (
     client_events,
     graphs,
@@ -28,6 +36,7 @@ from distributed.scheduler.state import (
     worker_events,
 )
 from distributed.scheduler.state.index import Index
+from distributed.scheduler.state.partings import HANG_UP, Parting
 from distributed.scheduler.state.records import ClientState, WorkerState
 
 _CLIENT_EVENTS: dict[type[Message], Callable[[Index, ClientState, Any], None]] = {
@@ -122,10 +131,29 @@ class SchedulerState(Index):
         self.begin("", "expect-workers", now)
         muster.expect(self, addresses)
 
-    def remove_worker(self, address: str, now: float, *, reason: str = "", expected: bool = False) -> None:
-        """A worker is gone. Unless this was ``expected``, tasks that were surely running on it are suspected."""
+    def remove_worker(
+        self,
+        address: str,
+        now: float,
+        *,
+        reason: str = "",
+        expected: bool = False,
+        parting: Parting = HANG_UP,
+    ) -> None:
+        """A worker leaves the books. Unless this was ``expected``, tasks that were surely running on it are suspected.
+
+        :attr:`parted` says what the shell has to do about the worker itself, at once.
+        """
         self.begin(address, "remove-worker", now)
-        worker_events.remove_worker(self, address, reason, expected)
+        worker_events.remove_worker(self, address, reason, expected, parting)
+
+    def close(self, reason: str, now: float) -> None:
+        """The network ends, because somebody wants it to: tell everybody."""
+        self.begin("", "close", now)
+        for client in self.clients:
+            self.outbox.send(client, ClientEvent(CLOSING, reason))
+        for address in self.workers:
+            self.outbox.send(address, CloseWorker(reason, nanny=True))
 
     def set_worker_status(self, address: str, status: str, now: float) -> None:
         """The status with which a worker registers: ``running``, ``paused`` or ``closing_gracefully``.

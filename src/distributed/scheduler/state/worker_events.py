@@ -30,6 +30,7 @@ from distributed.scheduler.state import (
     retirement,
 )
 from distributed.scheduler.state.index import Index, Unclaimed
+from distributed.scheduler.state.partings import HANG_UP, Parting
 from distributed.scheduler.state.records import TaskState, WorkerState
 
 
@@ -102,11 +103,13 @@ def note_strays(s: Index, address: str, keys: list[Key]) -> None:
     s.strays[address] = (s.now + s.settings.unclaimed_grace, [*before, *keys])
 
 
-def remove_worker(s: Index, address: str, reason: str, expected: bool) -> None:
+def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: Parting = HANG_UP) -> None:
+    """The one way by which workers leave the books, whatever the cause."""
     ws = s.workers.pop(address, None)
     if ws is None:
         return
     s.workers_version += 1
+    s.parted.append((ws, parting, reason))
     s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
     s.open.pop(ws, None)
