@@ -225,7 +225,7 @@ class Run:
     def report(self) -> None:
         seed = self.began if self.began is not None else self.next_seed
         text = "".join(self.lines)
-        self.complaints.append(f"seed {seed}: {text[:300]}")
+        self.complaints.append(f"seed {seed}: {text[:400]}")
         print(f"---- seed {seed}\n{text}\n{self.network.story()}\n---- program {seed}", flush=True)
         show(generate(seed, self.options.left_out))
 
@@ -303,10 +303,11 @@ class Run:
             wait_until(
                 lambda: (network.revive(), client.wait_for_workers(WORKERS, timeout=60)), "workers are back"
             )
-        some(15)
-        before, after = some(15), some(30)
+        n = 15 if self.options.minutes > 1 else 5
+        some(n)
+        before, after = some(n), some(2 * n)
         for name, old in before.items():
-            print(f"  {name}: {old:.0f} MiB, after 30 programs more {after[name]:.0f} MiB")
+            print(f"  {name}: {old:.0f} MiB, after {2 * n} programs more {after[name]:.0f} MiB")
         grown = [name for name, old in before.items() if after[name] > old * 1.15 + 10]
         assert not grown, f"the memory of {', '.join(grown)} grows"
 

@@ -20,12 +20,12 @@ PATIENCE = 100.0
 
 
 def collection(kind: str, salt: int, n: int) -> Any:
-    """A dask collection of whole numbers."""
+    """A dask collection of one whole number."""
     if kind in ("array", "slices"):
         import dask.array as da
 
         array = (da.arange(n, chunks=max(n // 4, 1)) + salt) % 1_000_003
-        return array if kind == "array" else da.concatenate([array, array[::-1]])[::3].sum()
+        return (da.concatenate([array, array[::-1]])[::3] if kind == "slices" else array).sum()
     if kind == "bag":
         import dask.bag as db
 
@@ -127,7 +127,9 @@ class Live:
         return client.compute(collection(kind, salt, n), sync=True)
 
     def do_persist(self, client: Client, out: str, salt: int, n: int) -> Any:
-        persisted = client.persist(collection("array", salt, n))
+        import dask.array as da
+
+        persisted = client.persist(da.arange(n, chunks=3) + salt)
         return client.compute(persisted.sum(), sync=True)
 
     def do_retry(self, client: Client, out: str, salt: int, inputs: list[str]) -> None:

@@ -18,6 +18,8 @@ QUEUES = ["queue-a", "queue-b"]
 VARIABLES = ["variable-a", "variable-b"]
 DATASETS = ["dataset-a", "dataset-b"]
 COLLECTIONS = ("array", "slices", "bag", "delayed", "named")
+#: Operations that use such names; left out together by ``--without reuse``.
+REUSING = ("reuse", "get", "named")
 
 
 class Step(NamedTuple):
@@ -107,6 +109,8 @@ class Generator:
             "restart": 0.3,
         }
         names = [name for name in kinds if name not in self.without]
+        if "reuse" in self.without:
+            names = [name for name in names if name not in REUSING]
         for _ in range(self.random.randint(8, 40)):
             name = self.random.choices(names, [kinds[name] for name in names])[0]
             draw: Callable[[], None] = getattr(self, f"draw_{name}")
@@ -144,17 +148,23 @@ class Generator:
         names = [name for name, slot in self.slots.items() if wanted(slot)]
         return self.random.choice(names) if names else None
 
-    def forget(self, name: str, dependents: bool) -> None:
-        """This slot is no more."""
-        del self.slots[name]
-        if dependents:
-            for other in [o for o, slot in self.slots.items() if name in slot.ancestors]:
-                del self.slots[other]
+    def forget(self, name: str, cancelled: bool) -> None:
+        """This slot is no more; a cancelled one takes with it what its client has of that key, and what needs it."""
+        gone = self.slots.pop(name)
+        if not cancelled:
+            return
+        names = {name}
+        if gone.key is not None:
+            names |= {o for o, slot in self.slots.items() if slot[:2] == gone[:2]}
+        for other in [o for o, slot in self.slots.items() if o in names or names & slot.ancestors]:
+            del self.slots[other]
 
     def delay(self) -> float:
         return self.random.choice([0.0, 0.0, 0.0, 0.01, 0.05, 0.3])
 
     def free_key(self) -> Any:
+        if "reuse" in self.without:
+            return f"once-{self.salt()}"
         used = {slot.key for slot in self.slots.values()}
         free = [key for key in KEYS if key not in used]
         return self.random.choice(free) if free else None
@@ -201,10 +211,10 @@ class Generator:
         client = self.slots[name].client
         if self.random.random() < 0.5:
             self.add("cancel", client, slot=name, keep=self.random.random() < 0.5)
-            self.forget(name, dependents=True)
+            self.forget(name, cancelled=True)
         else:
             self.add("release", client, slot=name)
-            self.forget(name, dependents=False)
+            self.forget(name, cancelled=False)
 
     def draw_same(self) -> None:
         """The same work under the same key, by any client."""
@@ -214,8 +224,8 @@ class Generator:
             step = self.random.choice(known)
             client = self.client()
             slot = self.slots[step.out]
-            out = self.new_slot(client, slot.key, [step.out], slot.fails)
-            self.add("submit", client, out, **step.args, same_as=step.out)
+            out = self.new_slot(client, slot.key, [], slot.fails)
+            self.add("submit", client, out, **step.args | {"same_as": step.out})
 
     def draw_map(self) -> None:
         client = self.client()
@@ -237,12 +247,12 @@ class Generator:
     def draw_release(self) -> None:
         if name := self.one_slot():
             self.add("release", self.slots[name].client, slot=name)
-            self.forget(name, dependents=False)
+            self.forget(name, cancelled=False)
 
     def draw_cancel(self) -> None:
         if name := self.one_slot():
             self.add("cancel", self.slots[name].client, slot=name, keep=self.random.random() < 0.5)
-            self.forget(name, dependents=True)
+            self.forget(name, cancelled=True)
 
     def draw_get(self) -> None:
         """A graph of names that every program uses."""
@@ -253,6 +263,8 @@ class Generator:
 
     def draw_collection(self) -> None:
         kind = self.random.choice(COLLECTIONS)
+        if kind in REUSING and "reuse" in self.without:
+            kind = "delayed"
         self.add("collection", self.client(), kind=kind, salt=self.salt(), n=self.random.randint(2, 30))
 
     def draw_persist(self) -> None:

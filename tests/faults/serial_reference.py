@@ -21,6 +21,7 @@ class Outcome(NamedTuple):
     error: int | None = None
     lossy: bool = False  # stands on scattered data, which may be lost with its worker
     ancestors: frozenset[str] = frozenset()
+    whose: Any = None  # client and key, where the key was given
 
 
 class Seen(NamedTuple):
@@ -111,7 +112,7 @@ class Serial:
         return judge
 
     def expect_submit(
-        self, step: Step, function: str, salt: int, inputs: list[str], size: int, **rest: Any
+        self, step: Step, function: str, salt: int, inputs: list[str], size: int, key: Any, **rest: Any
     ) -> Judge:
         def value(*values: Any) -> Any:
             if function == "fail":
@@ -120,7 +121,8 @@ class Serial:
                 return bulk(salt, size, *values)
             return (mix if function == "mix" else other_mix)(salt, *values)
 
-        self.slots[step.out] = self.outcome(inputs, value)
+        whose = None if key is None else (step.client, key)
+        self.slots[step.out] = self.outcome(inputs, value)._replace(whose=whose)
         return just(None)
 
     def expect_map(self, step: Step, salt: int, outs: list[str], delay: float) -> Judge:
@@ -151,9 +153,10 @@ class Serial:
         return just(None)
 
     def expect_cancel(self, step: Step, slot: str, keep: bool) -> Judge:
-        for name in [n for n, one in self.slots.items() if slot in one.ancestors]:
+        whose = self.slots[slot].whose
+        names = {slot} | {n for n, one in self.slots.items() if whose is not None and one.whose == whose}
+        for name in [n for n, one in self.slots.items() if n in names or names & one.ancestors]:
             del self.slots[name]
-        del self.slots[slot]
         return just(None)
 
     def expect_pause(self, step: Step, seconds: float) -> Judge:
@@ -175,9 +178,7 @@ class Serial:
         return just(dask.compute(collection(kind, salt, n), scheduler="sync")[0])
 
     def expect_persist(self, step: Step, salt: int, n: int) -> Judge:
-        from live_programs import collection
-
-        return just(dask.compute(collection("array", salt, n).sum(), scheduler="sync")[0])
+        return just(sum(i + salt for i in range(n)))
 
     def expect_retry(self, step: Step, salt: int, inputs: list[str]) -> Judge:
         self.slots[step.out] = self.outcome(inputs, lambda *values: mix(salt, *values))
@@ -295,8 +296,12 @@ class Serial:
         return just(True)
 
     def expect_actor_new(self, step: Step, start: int) -> Judge:
-        self.actors[step.out] = start
-        return just(None)
+        def judge(seen: Seen, accidents: set[str]) -> str:
+            if seen.error is None:
+                self.actors[step.out] = start
+            return just(None, LOST_DATA)(seen, accidents)
+
+        return judge
 
     def expect_actor_add(self, step: Step, actor: str, k: int) -> Judge | None:
         if actor not in self.actors:
