@@ -69,9 +69,15 @@ def test_all_who_are_there_are_told(bench: FaultBench, tmp_path: Path, how: str)
         assert not command.errors("ERROR|Traceback"), command.text
 
 
-def test_idle(bench: FaultBench) -> None:
-    scheduler, address = bench.scheduler("--idle-timeout", "1s")
-    workers = [bench.worker(address), bench.worker(address, "--no-nanny")]
+def test_idle(bench: FaultBench, tmp_path: Path) -> None:
+    scheduler, address = bench.scheduler("--idle-timeout", "3s")
+    done = tmp_path / "done"
+    with Client(address) as client:
+        busy = client.submit(wait_for, str(done))  # until they are there, lest it is idle before
+        workers = [bench.worker(address), bench.worker(address, "--no-nanny")]
+        client.wait_for_workers(2)
+        done.touch()
+        busy.result()
     for command in (scheduler, *workers):
         assert command.process.wait(20) == 0, command.text
         assert not command.errors("ERROR|Traceback"), command.text
