@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, new_event_loop, seconds, sync
+from distributed.loops import (
+    Loop,
+    LoopRunner,
+    LoopStoppedError,
+    SyncMethodMixin,
+    Wait,
+    as_loop,
+    new_event_loop,
+    post,
+    seconds,
+    sync,
+)
 
 
 @pytest.fixture
@@ -231,3 +244,95 @@ def test_waiting_costs_no_polling(runner: LoopRunner) -> None:
     begin = time.process_time()
     sync(runner.loop, asyncio.sleep, 0.3)
     assert time.process_time() - begin < 0.2
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own loop", "a loop that it is given"])
+def test_who_waits_hears_that_the_loop_stopped(own: bool) -> None:
+    """All who wait as it stops, and who asks afterwards; whatever they wait for, and none of them looks for it."""
+    loop = None if own else new_event_loop()
+    runner = LoopRunner(loop=loop)
+    runner.start()
+    outcomes: list[str] = []
+
+    def ask(call: Any) -> None:
+        try:
+            call()
+        except LoopStoppedError as error:
+            outcomes.append(str(error))
+
+    wait = Wait(runner.loop)
+    posted = post(runner.loop, forever())
+    calls = [lambda: sync(runner.loop, forever), wait.until, posted.result]
+    threads = [threading.Thread(target=ask, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    while len(runner.loop.waiting) < 3:
+        time.sleep(0.001)
+    runner.stop()
+    for thread in threads:
+        thread.join(30)
+    assert outcomes == ["the event loop stopped before the call was done"] * 3
+    with pytest.raises(LoopStoppedError):
+        Wait(runner.loop).until(30)
+    with pytest.raises(LoopStoppedError):
+        post(runner.loop, forever()).result(30)
+    if loop is not None:
+        runner.start()  # again
+        assert runner.run_sync(add, 1, 2) == 3
+        runner.stop()
+        loop.close()
+
+
+def test_what_has_happened_as_the_loop_stops_is_still_told() -> None:
+    runner = LoopRunner()
+    runner.start()
+    begun = threading.Event()
+    found: list[Any] = []
+    happens: asyncio.Future[str] = runner.loop.asyncio_loop.create_future()
+
+    async def wait() -> str:
+        begun.set()
+        return await happens
+
+    thread = threading.Thread(target=lambda: found.append(sync(runner.loop, wait)), daemon=True)
+    thread.start()
+    assert begun.wait(30)
+
+    def stop() -> None:
+        happens.set_result("done")
+        runner.loop.stop()
+
+    runner.loop.add_callback(stop)
+    thread.join(30)
+    runner.stop()
+    assert found == ["done"]
+
+
+def test_what_is_posted_can_be_cancelled(runner: LoopRunner) -> None:
+    ended = threading.Event()
+
+    async def linger() -> None:
+        try:
+            await forever()
+        finally:
+            ended.set()
+
+    outcome = post(runner.loop, linger())
+    runner.run_sync(asyncio.sleep, 0)
+    outcome.cancel()
+    assert ended.wait(30)
+    assert post(runner.loop, add(1, 2)).result(30) == 3
+    assert not runner.loop.waiting
+
+
+def test_loops_are_let_go() -> None:
+    gc.disable()
+    try:
+        loop = asyncio.new_event_loop()
+        loop.close()
+        gone = weakref.ref(as_loop(loop))
+        assert as_loop(loop) is as_loop(loop) or gone() is None
+        del loop
+        assert gone() is None
+    finally:
+        gc.enable()

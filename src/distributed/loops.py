@@ -12,8 +12,9 @@ import contextlib
 import inspect
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor, InvalidStateError
+from concurrent.futures import Future as ConcurrentFuture
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -22,6 +23,17 @@ from distributed.threadstate import block
 T = TypeVar("T")
 
 _running_loop = asyncio._get_running_loop
+
+
+#: Turns of a loop between what happens and who waits for it on another loop or thread.
+SETTLING = 10
+
+
+class LoopStoppedError(RuntimeError):
+    """The event loop stopped before what was waited for had happened: its client or cluster was closed."""
+
+
+_STOPPED = "the event loop stopped before the call was done"
 
 
 class Loop:
@@ -35,7 +47,10 @@ class Loop:
 
     def __init__(self, asyncio_loop: asyncio.AbstractEventLoop) -> None:
         self.asyncio_loop = asyncio_loop
-        self._spawned: set[asyncio.Future[Any]] = set()
+        #: Whether the thread that ran it has stopped: what is asked of it now is never done.
+        self.ended = False
+        #: Who is told, by ``loop_ended()``, when that happens.
+        self.waiting: set[Any] = set()
 
     def __repr__(self) -> str:
         state = "closed" if self.asyncio_loop.is_closed() else "running" if self.is_running() else "stopped"
@@ -123,15 +138,24 @@ class Loop:
     def close(self, all_fds: bool = False) -> None:
         self.asyncio_loop.close()
 
+    def end(self) -> None:
+        """Nobody runs this loop any more: tell whoever waits for something on it."""
+        self.ended = True
+        for waiting in list(self.waiting):
+            waiting.loop_ended()
+
     def _call(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> None:
         result = callback(*args, **kwargs)
         if inspect.isawaitable(result):
             future = asyncio.ensure_future(result, loop=self.asyncio_loop)
-            self._spawned.add(future)
-            future.add_done_callback(self._spawned.discard)
+            _spawned.add(future)
+            future.add_done_callback(_spawned.discard)
 
 
-_wrapped: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Loop] = weakref.WeakKeyDictionary()
+_spawned: set[asyncio.Future[Any]] = set()  # a loop does not keep its tasks alive
+_wrapped: weakref.WeakValueDictionary[int, Loop] = (
+    weakref.WeakValueDictionary()
+)  # which keep their loops alive
 
 
 def as_loop(loop: Any) -> Loop:
@@ -141,10 +165,102 @@ def as_loop(loop: Any) -> Loop:
     inner = getattr(loop, "asyncio_loop", loop)
     if not isinstance(inner, asyncio.AbstractEventLoop):
         raise TypeError(f"loop must be an asyncio loop, a tornado IOLoop or None, not {type(loop).__name__}")
-    wrapped = _wrapped.get(inner)
+    wrapped = _wrapped.get(id(inner))
     if wrapped is None:
-        wrapped = _wrapped[inner] = Loop(inner)
+        wrapped = _wrapped[id(inner)] = Loop(inner)
     return wrapped
+
+
+class Wait:
+    """Where a thread waits for something that happens on a loop, or for the end of the loop.
+
+    Parameters
+    ----------
+    loop : Loop
+    """
+
+    __slots__ = ("_lock", "_loop", "done")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.done = False
+
+    def wake(self) -> None:
+        """It has happened."""
+        self.done = True
+        self.loop_ended()
+
+    def loop_ended(self) -> None:
+        with contextlib.suppress(RuntimeError):  # both happened
+            self._lock.release()
+
+    def until(self, timeout: float | None = None) -> bool:
+        """Wait until :meth:`wake` was called; False after ``timeout`` seconds. Raises :class:`LoopStoppedError`."""
+        waiting = self._loop.waiting
+        waiting.add(self)
+        try:
+            if not self.done:
+                if not self._loop.ended:
+                    block(self._attempt, timeout, self._check)
+                if not self.done and self._loop.ended:
+                    raise LoopStoppedError(_STOPPED)
+            return self.done
+        finally:
+            waiting.discard(self)
+
+    def _attempt(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+    def _check(self) -> None:
+        """Loops that nobody here runs do not say that they have stopped."""
+        if not self._loop.is_running():
+            raise LoopStoppedError("the event loop does not run: the call is not done")
+
+
+class _Posted:
+    """A coroutine on a loop, of which a future of ``concurrent.futures`` tells."""
+
+    __slots__ = ("loop", "outcome")
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.outcome: ConcurrentFuture[Any] = ConcurrentFuture()
+
+    def loop_ended(self) -> None:
+        with contextlib.suppress(InvalidStateError):  # it is done
+            self.outcome.set_exception(LoopStoppedError(_STOPPED))
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        loop, task, outcome = self.loop, asyncio.current_task(), self.outcome
+        assert task is not None
+        outcome.add_done_callback(
+            lambda outcome: loop.add_callback(task.cancel) if outcome.cancelled() else None
+        )
+        with contextlib.suppress(InvalidStateError):  # nobody waits any more
+            try:
+                outcome.set_result(await coroutine)
+            except InvalidStateError:
+                raise
+            except BaseException as error:
+                outcome.set_exception(error)
+            finally:
+                loop.waiting.discard(self)
+                del outcome  # no cycle through the traceback
+
+
+def post(loop: Any, coroutine: Coroutine[Any, Any, T]) -> ConcurrentFuture[T]:
+    """Run a coroutine on a loop of another thread. The future that is returned is done in the end, whatever happens."""
+    loop = as_loop(loop)
+    posted = _Posted(loop)
+    loop.waiting.add(posted)
+    if loop.ended or loop.asyncio_loop.is_closed():
+        coroutine.close()
+        posted.loop_ended()
+    else:
+        loop.add_callback(posted.run, coroutine)
+    return posted.outcome
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -166,6 +282,7 @@ class _LoopThread:
         self.thread = threading.Thread(target=self._run, name="distributed-loop", daemon=True)
 
     def start(self) -> None:
+        self.loop.ended = False
         running = threading.Event()
         self.loop.asyncio_loop.call_soon(running.set)
         self.thread.start()
@@ -177,7 +294,9 @@ class _LoopThread:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
+            _complete(loop, _settle())
         finally:
+            self.loop.end()
             if self._close:
                 _finish(loop)
             asyncio.set_event_loop(None)
@@ -188,16 +307,34 @@ class _LoopThread:
             self.thread.join(timeout)
 
 
-def _finish(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left, as ``asyncio.run`` does, and close."""
-    left = asyncio.all_tasks(loop)
+async def _settle() -> None:
+    """What has happened already reaches who waits for it."""
+    for _ in range(SETTLING):
+        await asyncio.sleep(0)
+
+
+def _complete(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run a loop until this is done, even if somebody stops it (again) meanwhile."""
+    task = loop.create_task(coroutine)
+    while not task.done():
+        with contextlib.suppress(RuntimeError):
+            loop.run_until_complete(task)
+
+
+async def _end(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
     for task in left:
         task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=5)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
+def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left, as ``asyncio.run`` does, and close."""
     try:
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=5))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        _complete(loop, _end(loop))
     finally:
         loop.close()
 
@@ -319,9 +456,10 @@ def sync(
     Raises
     ------
     RuntimeError
-        When called on the loop itself (it would wait for ever), or the loop is closed.
+        When called on the loop itself (it would wait for ever), the loop is closed, or (``LoopStoppedError``) stops.
     """
-    inner = as_loop(loop).asyncio_loop
+    here = as_loop(loop)
+    inner = here.asyncio_loop
     if _running_loop() is inner:
         raise RuntimeError(
             "cannot wait for the event loop from inside it: use await (asynchronous=True) instead"
@@ -329,8 +467,7 @@ def sync(
     if inner.is_closed():
         raise RuntimeError("the event loop is closed")
     timeout = seconds(callback_timeout)
-    done = threading.Lock()
-    done.acquire()
+    done = Wait(here)
     outcome: list[Any] = [None, None]  # the result, the exception
     running: list[asyncio.Task[Any]] = []
 
@@ -341,9 +478,10 @@ def sync(
                 result = await (result if timeout is None else asyncio.wait_for(result, timeout))
             outcome[0] = result
         except BaseException as error:
-            outcome[1] = error
+            stopped = here.ended and isinstance(error, asyncio.CancelledError)
+            outcome[1] = LoopStoppedError(_STOPPED) if stopped else error
         finally:
-            done.release()
+            done.wake()
 
     def start() -> None:
         running.append(inner.create_task(call()))
@@ -353,12 +491,8 @@ def sync(
     except RuntimeError:
         raise RuntimeError("the event loop is closed") from None
 
-    def check() -> None:
-        if not inner.is_running():
-            raise RuntimeError("the event loop stopped before the call was done")
-
     try:
-        block(lambda seconds: done.acquire(timeout=seconds), None, check)
+        done.until()
     except BaseException:  # Ctrl-C in the waiting thread
 
         def cancel() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Seconds that the thread of a task waits for the network before it leaves its place to others.
 PATIENCE = 0.002
 #: Seconds between two looks at whether what a thread waits for can still come.
-LOOK = 10.0
+LOOK = 1.0
 
 #: The slot and the task that a coroutine on the event loop belongs to. The task may be over: see ``slot.task``.
 current_run: contextvars.ContextVar[tuple[Any, Any] | None] = contextvars.ContextVar(

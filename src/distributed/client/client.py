@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed import config
 from distributed.client import current
+from distributed.client.callbacks import Callbacks, join_all
 from distributed.client.future import Future, futures_of
 from distributed.client.gather import GatherMixin
 from distributed.client.graph import GraphMixin
@@ -115,12 +116,9 @@ class Client(
         self.held = {}
         self.topics = {} if self.worker_address else dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
-        self.scheduler = SchedulerProxy(self)
-        self._address = ""
         self._versions: list[Any] = []
         self._asynchronous = asynchronous
         self._calls: dict[Any, Call] = {}
-        self._callbacks: Any = None
         self._info: dict[str, Any] = {}
         self._own_cluster = False
         self._pool: Any = None
@@ -152,6 +150,8 @@ class Client(
             reconnect_timeout=60.0 if away is None else away,
         )
         self._session.on_event = self._on_event
+        self.scheduler = SchedulerProxy(self._session)
+        self._callbacks = Callbacks(self._session)
         _all_clients.add(self)
         if not asynchronous:
             self._loop_runner.start()
@@ -179,16 +179,15 @@ class Client(
 
     @property
     def scheduler_address(self) -> str:
-        return self._address
+        return self._session.address
 
-    async def _start(self) -> Client:
+    async def _start(self) -> None:
         try:
             await self._start_unsafe()
         except BaseException:
             await self._close_parts()
             self._session.status = "closed"
             raise
-        return self
 
     def _compare_versions(self) -> None:
         """Warn, once and naming them, of packages that differ between here, the scheduler and the workers."""
@@ -202,7 +201,7 @@ class Client(
             warnings.warn(text, VersionMismatchWarning, stacklevel=3)
 
     async def _start_unsafe(self) -> None:
-        self._address = await self._find_address()
+        self._session.address = await self._find_address()
         if self.security is True or self.security is False:
             self.security = None
         from distributed.core import ConnectionPool
@@ -258,7 +257,7 @@ class Client(
 
         first = session.status == "newly-created"
         comm = await connect(
-            self._address,
+            session.address,
             security=self.security,
             timeout=self._timeout if first else min(self._timeout, 5.0),
             retry=first,
@@ -276,7 +275,9 @@ class Client(
                 timeout=30,
             )
             if reply.get("status") != "OK":
-                raise OSError(reply.get("message") or f"{self._address} refused to register this client")
+                raise OSError(
+                    reply.get("message") or f"{self.scheduler_address} refused to register this client"
+                )
             session.joined(reply["scheduler_id"], reply["workers"])
             self._versions = reply.get("versions") or []
             for op, kwargs in self.held.values():
@@ -311,8 +312,9 @@ class Client(
     async def _close_parts(self) -> None:
         if self._pool is not None:
             await self._pool.close()
-        if self._callbacks is not None:
-            self._callbacks.shutdown(wait=False)
+        self._callbacks.close()
+        self._session.forget_client()
+        self.extensions.unload()
         if self._own_cluster and self.cluster is not None:
             await self.cluster.close()
 
@@ -345,7 +347,7 @@ class Client(
         if self.status == "newly-created":
             if self._starting is None:
                 self._loop_runner.start()
-                self._starting = asyncio.ensure_future(self._start())  # type: ignore[arg-type]
+                self._starting = asyncio.ensure_future(self._start())
             await self._starting
             self._compare_versions()
         return self
@@ -406,24 +408,7 @@ class Client(
 
     def _add_done_callback(self, future: Future, fn: Callable[[Future], Any]) -> None:
         """Call ``fn`` in a thread when the future is done."""
-        if self._callbacks is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="distributed-callbacks")
-
-        def call() -> None:
-            try:
-                fn(future)
-            except Exception:
-                from distributed.client.session import logger
-
-                logger.exception("the callback of %r failed", future)
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the client is being closed
-                self._callbacks.submit(call)
-
-        self._session.watch((future._task,), wake)
+        self._callbacks.add(future, fn)
 
     # ------------------------------------------------------------ how it looks
 
@@ -436,7 +421,7 @@ class Client(
         from distributed.comm import get_address_host
         from distributed.utils import format_dashboard_link
 
-        return format_dashboard_link(get_address_host(self._address), port)
+        return format_dashboard_link(get_address_host(self.scheduler_address), port)
 
     def __repr__(self) -> str:
         if self.status == "newly-created":
@@ -444,15 +429,15 @@ class Client(
         workers = self._info.get("workers", {})
         if self.status != "running" or not workers:
             return (
-                f"<Client: {self._address!r} {self.status}>"
+                f"<Client: {self.scheduler_address!r} {self.status}>"
                 if self.status != "running"
-                else (f"<Client: {self._address!r} processes=0 threads=0>")
+                else (f"<Client: {self.scheduler_address!r} processes=0 threads=0>")
             )
         from dask.utils import format_bytes
 
         threads = sum(worker.get("nthreads", 0) for worker in workers.values())
         memory = [worker.get("memory_limit") for worker in workers.values()]
-        text = f"<Client: {self._address!r} processes={len(workers)} threads={threads}"
+        text = f"<Client: {self.scheduler_address!r} processes={len(workers)} threads={threads}"
         if all(memory):
             text += f", memory={format_bytes(sum(memory))}"
         return text + ">"
@@ -476,3 +461,4 @@ def _close_all_clients() -> None:
         if not client._asynchronous and client.status not in ("closed", "newly-created"):
             with contextlib.suppress(Exception):  # nobody is left to tell
                 client.close(timeout=2)
+    join_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from time import monotonic
@@ -13,7 +14,7 @@ from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
-from distributed.loops import seconds
+from distributed.loops import LoopStoppedError, seconds
 from distributed.protocol.messages import Key
 from distributed.threadstate import block
 
@@ -77,7 +78,7 @@ class as_completed:
         self._ready = _Done()
         self._changed = threading.Condition()
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._waiters: list[Waiter] = []
+        self._waiters: dict[Any, Waiter] = {}  # by session
         limit = seconds(timeout)
         self._deadline = None if limit is None else monotonic() + limit
         self._loop = loop
@@ -96,7 +97,7 @@ class as_completed:
         for future in futures:
             if not isinstance(future, Future):
                 raise TypeError(f"as_completed waits for futures, not for {future!r}")
-        by_client: dict[int, tuple[Any, list[ClientTask]]] = {}
+        by_session: dict[Any, list[ClientTask]] = {}
         with self._changed:
             for future in futures:
                 client = future._bound()
@@ -104,18 +105,16 @@ class as_completed:
                 waiting = self._futures.setdefault(future.key, [])
                 waiting.append(future)
                 self._futures.total += 1
-                by_client.setdefault(id(client), (client, []))[1].append(future._task)
-        for client, tasks in by_client.values():
-            self._watch(client, tasks)
+                by_session.setdefault(client._session, []).append(future._task)
+            for session in by_session:
+                if session not in self._waiters:
+                    self._waiters[session] = _waiter_of(self)
+        for session, tasks in by_session.items():
+            session.post(session.state.handle_wait, self._waiters[session], tasks)
 
-    def _watch(self, client: Any, tasks: list[ClientTask]) -> None:
-        def wake() -> None:
-            keys, waiter.ready = waiter.ready, []
-            self._take(keys)
-
-        waiter = Waiter(EACH, wake)
-        self._waiters.append(waiter)
-        client._session.post(client._session.state.handle_wait, waiter, tasks)
+    def __del__(self) -> None:
+        for waiter in getattr(self, "_waiters", {}).values():
+            waiter.abandon()
 
     def _take(self, keys: list[Key]) -> None:
         """On the loop: these are done."""
@@ -169,8 +168,8 @@ class as_completed:
         with self._changed:
             self._futures.clear()
             self._ready.clear()
-            waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+            waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
             waiter.abandon()
 
     # ------------------------------------------------------------ taking
@@ -215,8 +214,8 @@ class as_completed:
             while not self._ready:
                 if not self._futures.total:
                     raise StopIteration
-                block(self._changed.wait, self._left(), self._check_loop)
                 self._check_loop()
+                block(self._changed.wait, self._left(), self._check_loop)
 
     async def _wait_async(self) -> bool:
         while not self._ready:
@@ -245,8 +244,8 @@ class as_completed:
 
     def _check_loop(self) -> None:
         client = self._client
-        if client is not None and not self._ready and not client.loop.asyncio_loop.is_running():
-            raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
+        if client is not None and not client.loop.is_running():
+            raise LoopStoppedError("the client's event loop stopped: nothing can arrive any more")
 
     def _one(self, future: Future) -> Any:
         if not self.with_results:
@@ -273,6 +272,22 @@ class as_completed:
             raise failure_of(task)
         error = failure_of(task)
         return type(error), error, error.__traceback__
+
+
+def _waiter_of(owner: as_completed) -> Waiter:
+    """A waiter that tells ``owner`` what is done. It keeps nobody: who leaves early lets go of the tasks."""
+    owner_of = weakref.ref(owner)
+
+    def wake() -> None:
+        keys = ready[:]
+        ready.clear()
+        owner = owner_of()
+        if owner is not None:
+            owner._take(keys)
+
+    waiter = Waiter(EACH, wake)
+    ready = waiter.ready
+    return waiter
 
 
 def _set(sleeper: asyncio.Future[None]) -> None:

@@ -12,7 +12,7 @@ from distributed.client.future import Future
 from distributed.client.owning import own
 from distributed.client.state.records import FAILED, ClientTask
 from distributed.exceptions import CommClosedError
-from distributed.loops import seconds
+from distributed.loops import post, seconds
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, unpack
 from distributed.protocol.unpickling import STACK_GLOBAL
@@ -73,7 +73,7 @@ class GatherMixin:
             return futures
         self._session.wait(tasks.values(), None, eager=errors == "raise")
         payloads = self._payloads_here(tasks)
-        missing = [task for key, task in tasks.items() if key not in payloads]
+        missing = _missing(tasks, payloads, errors)
         if missing:
             fetched = self.sync(  # type: ignore[attr-defined]
                 self._fetch, missing, errors, direct, asynchronous=False
@@ -87,7 +87,7 @@ class GatherMixin:
             return futures
         await self._session.wait_async(tasks.values(), eager=errors == "raise")
         payloads = self._payloads_here(tasks)
-        missing = [task for key, task in tasks.items() if key not in payloads]
+        missing = _missing(tasks, payloads, errors)
         if missing:
             payloads.update(await self._fetch(missing, errors, direct))
         return assemble(futures, unpack_all(payloads), errors)
@@ -218,7 +218,7 @@ class GatherMixin:
         inner = self._session.loop.asyncio_loop
         if asyncio.get_running_loop() is inner:
             return await self._result(future)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._result(future), inner))
+        return await asyncio.wrap_future(post(self._session.loop, self._result(future)))
 
     async def _wait_tasks(self, tasks: list[ClientTask], timeout: float | str | None = None) -> None:
         """Wait until all are done. Raises ``TimeoutError``."""
@@ -251,6 +251,15 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
         elif isinstance(obj, list | tuple | set | frozenset):
             stack.extend(obj)
     return found, held
+
+
+def _missing(tasks: dict[Key, ClientTask], payloads: dict[Key, Payload], errors: str) -> list[ClientTask]:
+    """Those whose results are still to be fetched. Raises what one of them failed with, unless failures are skipped."""
+    missing = [task for key, task in tasks.items() if key not in payloads]
+    failed = [task for task in missing if task.status in FAILED]
+    if failed and errors == "raise":
+        raise failure_of(failed[0])
+    return [task for task in missing if task.status not in FAILED] if failed else missing
 
 
 def unpack_all(payloads: dict[Key, Payload]) -> dict[Key, Any]:

@@ -26,8 +26,8 @@ PAIRS = frozenset({"who_has", "has_what", "nbytes", "processing", "get_task_stat
 class SchedulerProxy:
     """``await client.scheduler.operation(**kwargs)``: any operation of the scheduler."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def __repr__(self) -> str:
         return f"<operations of {self.address}>"
@@ -35,8 +35,7 @@ class SchedulerProxy:
     @property
     def address(self) -> str:
         """The scheduler's address."""
-        address: str = self._client.scheduler_address
-        return address
+        return self._session.address
 
     addr = address
 
@@ -45,7 +44,7 @@ class SchedulerProxy:
             raise AttributeError(op)
 
         async def call(**kwargs: Any) -> Any:
-            answer = await self._client._session.call(op, **kwargs)
+            answer = await self._session.call(op, **kwargs)
             return dict(answer) if op in PAIRS else answer
 
         call.__name__ = op

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -272,9 +272,11 @@ class Options:
         self._made: dict[Any, TaskOptions] = {}
         self._varies = bool(by_key) or any(callable(value) for value in self._base.values())
         self._default = TaskOptions() if self._varies else _options(self._base)
-        self.of: Callable[[Key], TaskOptions] = self._of if self._varies else lambda key: self._default
 
-    def _of(self, key: Key) -> TaskOptions:
+    def of(self, key: Key) -> TaskOptions:
+        """The options of one task."""
+        if not self._varies:
+            return self._default
         annotations = {name: value(key) if callable(value) else value for name, value in self._base.items()}
         for name, values in self._by_key.items():
             if key in values:

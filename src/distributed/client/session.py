@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,9 +17,9 @@ from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
-from distributed.loops import Loop, seconds, sync
+from distributed.loops import Loop, Wait, seconds, sync
 from distributed.protocol.messages import CLOSING, ClientHeartbeat, CloseClient, Message
-from distributed.threadstate import block, leave_place_later
+from distributed.threadstate import leave_place_later
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +75,14 @@ class Session:
         self.state = ClientState()
         self.loop = loop
         self.connection: Any = None
+        self.address = ""
         self.status = "newly-created"
         self.failure = ""
         self.scheduler_id: str | None = None
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
-        self.on_event: Callable[[str, Any], None] = lambda topic, data: None
-        self._connect = connect
+        self.on_event: Callable[[str, Any], None] = _ignore
+        self._connect: Callable[[Session], Any] | None = connect
         self._asyncio_loop = loop.asyncio_loop
         self._events: deque[Any] = deque()
         self._awake = False
@@ -125,22 +125,14 @@ class Session:
         self, tasks: Iterable[ClientTask], timeout: float | None, *, mode: str = ALL, eager: bool = False
     ) -> bool:
         """Block this thread until all (or any) of the tasks are done. False after ``timeout`` seconds."""
-        lock = threading.Lock()
-        lock.acquire()
-        waiter = Waiter(mode, lock.release, eager=eager)
+        here = Wait(self.loop)
+        waiter = Waiter(mode, here.wake, eager=eager)
         self.post(self.state.handle_wait, waiter, tasks)
-        done = False
         try:
-            done = block(lambda seconds: lock.acquire(timeout=seconds), timeout, self.check_loop)
+            return here.until(timeout)
         finally:
-            if not done:
+            if not here.done:
                 waiter.abandon()
-        return done
-
-    def check_loop(self) -> None:
-        """Raise where nothing can arrive any more."""
-        if not self._asyncio_loop.is_running():
-            raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
 
     def check_open(self) -> None:
         """Raise unless work can be submitted."""
@@ -268,8 +260,14 @@ class Session:
 
     # ------------------------------------------------------------ the connection
 
+    def forget_client(self) -> None:
+        """The client is closed, and is not referred to from here any more."""
+        self.on_event = _ignore
+        self._connect = None
+
     async def open(self) -> None:
         """Connect for the first time. Raises what connecting raises."""
+        assert self._connect is not None
         self._attach(await self._connect(self))
         self.status = "running"
         self._connected.set()
@@ -355,7 +353,7 @@ class Session:
         start = self._asyncio_loop.time()
         deadline = start + self._reconnect_timeout
         error: Exception | None = None
-        while self._asyncio_loop.time() < deadline:
+        while self._connect is not None and self._asyncio_loop.time() < deadline:
             try:
                 connection = await self._connect(self)
             except Exception as failure:
@@ -427,3 +425,7 @@ class Session:
                 await asyncio.wait_for(connection.close(), seconds(timeout))
         self.connection = None
         self.give_up("the client was closed")
+
+
+def _ignore(topic: str, data: Any) -> None:
+    """Nobody listens to events."""

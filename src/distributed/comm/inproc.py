@@ -124,7 +124,7 @@ class InprocComm(Comm):
         try:
             self._call(self._tell_closed)
         except RuntimeError:
-            self._on_close = None
+            self._on_close = self._on_messages = None
 
     def _tell_closed(self) -> None:
         on_close = self._on_close

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed.client import get_client
 from distributed.client.future import Future
-from distributed.loops import as_loop, seconds
+from distributed.loops import as_loop, post, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
 from distributed.threadstate import block_on, current_run, current_slot, thread_state
@@ -227,20 +227,11 @@ class _Method:
             "args": pack(args),
             "kwargs": pack(kwargs),
         }
-        client.loop.add_callback(_answer, future, client, actor, request)
+        future._outcome = post(client.loop, _ask(client, actor, "actor_execute", request))
         return future
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._actor!r}>"
-
-
-async def _answer(future: ActorFuture[Any], client: Any, actor: Actor, request: dict[str, Any]) -> None:
-    try:
-        future._set_result(await _ask(client, actor, "actor_execute", request))
-    except BaseException as error:
-        future._set_exception(error)
-        if not isinstance(error, Exception):
-            raise
 
 
 async def _fetch_attribute(client: Any, actor: Actor, name: str) -> Any:
@@ -355,13 +346,7 @@ class WorkerActors:
         loop = self.worker.loop
         future: ActorFuture[Any] = ActorFuture(loop)
 
-        async def call() -> None:
-            try:
-                future._set_result(await self._call(actor, name, args, kwargs))
-            except Exception as error:
-                future._set_exception(error)
-
-        as_loop(loop).add_callback(call)
+        future._outcome = post(loop, self._call(actor, name, args, kwargs))
         return future
 
     def find(self, key: Any) -> Actor | None:

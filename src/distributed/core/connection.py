@@ -430,6 +430,7 @@ class Connection:
                 callback(self)
             except Exception:
                 logger.exception("a callback failed as the connection to %s was closed", self.peer_address)
+        self._on_stream = None  # who listened may be what keeps this connection
 
     def _closed_error(self) -> CommClosedError:
         if isinstance(self.reason, CommClosedError):

@@ -7,6 +7,7 @@ operations, or the first look at ``scheduler.extensions[name]``, imports it.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ class Extensions(Mapping[str, Any]):
         table: Mapping[str, Extension],
         more: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
-        self._owner = owner
+        self._owner = weakref.ref(owner)
         self._table = table
         self._loaded: dict[str, Any] = {name: factory(owner) for name, factory in (more or {}).items()}
 
@@ -127,7 +128,7 @@ class Extensions(Mapping[str, Any]):
         if found is None:
             module, _, attribute = self._table[name].path.partition(":")
             factory = getattr(import_module(module), attribute)
-            found = self._loaded[name] = factory(self._owner)
+            found = self._loaded[name] = factory(self._owner())
         return found
 
     def __setitem__(self, name: str, extension: Any) -> None:
@@ -141,6 +142,10 @@ class Extensions(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._table or name in self._loaded
+
+    def unload(self) -> None:
+        """Forget those of the table, and so what they have; they are made anew where somebody looks at them."""
+        self._loaded = {name: found for name, found in self._loaded.items() if name not in self._table}
 
     def loaded(self) -> list[Any]:
         """Those that have been used."""

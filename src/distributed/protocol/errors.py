@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback as tb_module
-from types import TracebackType
+from collections.abc import Iterator
+from types import FrameType, FunctionType, TracebackType
 from typing import Any, NamedTuple
 
 from distributed.exceptions import RemoteError
@@ -159,9 +160,41 @@ def _traceback_dict(traceback: TracebackType | None) -> dict[str, Any] | None:
 
 
 def _rebuild_traceback(traceback: dict[str, Any]) -> TracebackType | None:
-    import tblib
+    """The traceback that :func:`_traceback_dict` took apart; its frames hold nothing and were called by nobody.
 
-    return tblib.Traceback.from_dict(traceback).as_traceback()  # type: ignore[no-any-return]
+    A frame that ran here would hold, through its callers, the exception that the traceback is of: such a cycle keeps
+    all that its user has at hand until Python happens to collect it.
+    """
+    parts: list[dict[str, Any]] = []
+    part: dict[str, Any] | None = traceback
+    while part is not None:
+        parts.append(part)
+        part = part["tb_next"]
+    tb: TracebackType | None = None
+    for part in reversed(parts):
+        frame, line = part["tb_frame"], part["tb_lineno"]
+        tb = TracebackType(tb, _idle_frame(frame["f_code"], frame["f_globals"], line), 0, line)
+    return tb
+
+
+def _never() -> Iterator[None]:
+    yield
+
+
+_CODE = _never.__code__.replace(
+    # all of it is on the first line, without columns (entry 13 of Objects/locations.md in Python's sources)
+    co_linetable=bytes([0x80 | 13 << 3 | 0, 0] * (len(_never.__code__.co_code) // 2))
+)
+
+
+def _idle_frame(code: dict[str, Any], names: dict[str, Any], line: int) -> FrameType:
+    """A frame that says where it is: that of a generator which never started."""
+    name = code["co_name"]
+    named = _CODE.replace(
+        co_filename=code["co_filename"], co_name=name, co_qualname=name, co_firstlineno=max(line, 1)
+    )
+    frame: FrameType = FunctionType(named, dict(names))().gi_frame
+    return frame
 
 
 def _pack_exception(exc: BaseException) -> Payload | None:

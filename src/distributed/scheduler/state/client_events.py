@@ -80,6 +80,7 @@ def remove_client(s: Index, name: str) -> None:
     for function in [function for function in s.functions.values() if name in function.clients]:
         s.drop_function(name, function.fn)
     s.outbox.forget_peer(name)
+    cs.alone = ()  # it is there in it
 
 
 def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:

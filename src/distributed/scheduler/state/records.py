@@ -292,7 +292,7 @@ class WorkerState:
         self.last_completion = now
         self.metrics: dict[str, Any] = {}
         self.extra = extra or {}
-        self.alone = (self,)
+        self.alone: tuple[WorkerState, ...] = (self,)
         self.has_what: dict[TaskState, None] = {}
         self.processing: dict[TaskState, float] = {}
         self.long_running: dict[TaskState, None] = {}
@@ -352,7 +352,7 @@ class ClientState:
     def __init__(self, name: str, now: float = 0.0) -> None:
         self.name = name
         self.wants_what: dict[TaskState, None] = {}
-        self.alone = (self,)
+        self.alone: tuple[ClientState, ...] = (self,)
         self.last_seen = now
         self.disconnected_at: float | None = None
         self.unconfirmed: dict[TaskState, None] = {}

@@ -147,6 +147,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     lifecycle.lost(s, held)
     s.outbox.forget_peer(address)
     retirement.survey(s)
+    ws.alone = ()  # it is there in it
 
 
 def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
