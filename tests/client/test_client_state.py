@@ -696,3 +696,21 @@ def test_every_future_resolves_and_nothing_is_left_behind(steps: list[tuple[Any,
     send()
     assert state.tasks == {}
     assert scheduler.wants == set()
+
+
+# ---------------------------------------------------------------- fire and forget
+
+
+def test_what_is_fired_is_told_after_its_submission_and_again_to_a_new_scheduler() -> None:
+    state = ClientState()
+    fired = [task("a"), task("b"), task("c")]
+    state.handle_submit(fired)
+    state.handle_fire(fired)
+    assert sent(state) == [("SubmitTasks", ["a", "b", "c"]), ("FireAndForget", ["a", "b", "c"])]
+    state.handle_message(memory("a"))
+    state.handle_fire(fired[:1])
+    assert sent(state) == []  # it is done
+    state.fired.pop("a")
+    state.handle_release([fired[1]])
+    state.reconnected()
+    assert sent(state) == [("SubmitTasks", ["a", "c"]), ("FireAndForget", ["c"]), ("ReleaseKeys", ["b"])]

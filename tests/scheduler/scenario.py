@@ -217,6 +217,9 @@ class Scenario:
     def retry(self, words: Words) -> None:
         self.state.handle_client(words.next(), m.RetryKeys(words.rest()), self.now)
 
+    def fire(self, words: Words) -> None:
+        self.state.handle_client(words.next(), m.FireAndForget(words.rest()), self.now)
+
     def cancel(self, words: Words) -> None:
         client, force = words.next(), words.flag("force")
         self.state.handle_client(client, m.CancelKeys(words.rest(), force), self.now)
@@ -402,7 +405,8 @@ class Scenario:
 COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
-        *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "cancel"),
+        *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "fire"),
+        "cancel",
         *("scatter", "retire", "keep", "order", "restrict", "define", "tick", "wait", "show", "empty"),
         *("part", "close"),
     )

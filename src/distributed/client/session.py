@@ -192,7 +192,9 @@ class Session:
 
     def flush(self) -> None:
         """Take the events of this moment now: for coroutines that need their effect before they go on."""
-        for _ in range(len(self._events) // EVENTS_A_TURN + 1):
+        taken: list[int] = []
+        self._events.append((taken.append, (1,)))
+        while not taken:
             self._turn()
 
     def settle(self) -> None:
@@ -412,7 +414,7 @@ class Session:
         if self.status == "closed":
             return
         was_running = self.status == "running"
-        self._turn()
+        self.flush()
         self.status = "closing"
         if self._heartbeat is not None:
             self._heartbeat.cancel()

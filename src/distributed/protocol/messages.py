@@ -196,6 +196,12 @@ class RetryKeys(Message):
     keys: list[WireKey]
 
 
+class FireAndForget(Message):
+    """These tasks shall run to their end although nobody may hold a future on them then."""
+
+    keys: list[WireKey]
+
+
 class ClientHeartbeat(Message):
     """The client lives."""
 
@@ -449,6 +455,7 @@ ClientToScheduler: TypeAlias = (
     | ReleaseKeys
     | CancelKeys
     | RetryKeys
+    | FireAndForget
     | ClientHeartbeat
     | CloseClient
 )

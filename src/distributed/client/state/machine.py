@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distributed.client.state import graphs
+from distributed.client.state import fired, graphs
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
 from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter, mirror
@@ -66,6 +66,8 @@ class ClientState:
         self._log_nkeys = 0
         self._stimulus = 0
         self.nconnections = 0
+        #: What shall run to its end, as far as it is not known to be done.
+        self.fired: dict[Key, None] = {}
         #: Dependencies of forgotten tasks, still to be counted off: the shell calls :meth:`drop_parked` turn by turn.
         self.parked: list[tuple[Key, ...]] = []
         self.pinned: dict[int, list[ClientTask]] = {}  # of graphs that are not complete yet
@@ -200,6 +202,10 @@ class ClientState:
             retried.append(key)
         if retried:
             self._outbox.retry(retried)
+
+    def handle_fire(self, tasks: Iterable[ClientTask]) -> None:
+        """These shall run to their end even if this client goes."""
+        fired.fire(self, tasks)
 
     def handle_wait(self, waiter: Waiter, tasks: Iterable[ClientTask]) -> None:
         """Count a waiter on these; one that has nothing to wait for is woken by the same turn."""
@@ -352,6 +358,7 @@ class ClientState:
         for task in list(self.tasks.values()):
             if task.nfutures and task.status in ("pending", "finished"):
                 self._tell_if_unknown(task)
+        fired.fire_again(self)
         # What the scheduler may remember of us although we do not want it any more.
         released = {key for _, event, keys in self._log if event in ("release", "cancel") for key in keys}
         stale = [key for key in released if not self.is_wanted(key)]

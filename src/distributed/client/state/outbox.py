@@ -9,6 +9,7 @@ from distributed.client.state.records import Call, ClientTask, Function
 from distributed.protocol.messages import (
     CancelKeys,
     DropFunctions,
+    FireAndForget,
     Key,
     Message,
     PutFunctions,
@@ -87,6 +88,9 @@ class Outbox:
 
     def retry(self, keys: Iterable[Key]) -> None:
         self._extend(RetryKeys, keys)
+
+    def fire(self, keys: Iterable[Key]) -> None:
+        self._extend(FireAndForget, keys)
 
     def cancel(self, keys: list[Key], force: bool, reason: str, msg: str) -> None:
         self.messages.append(CancelKeys(keys, force, reason, msg))

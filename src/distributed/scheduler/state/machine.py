@@ -19,6 +19,7 @@ from distributed.protocol.messages import (
     CLOSING,
     ClientEvent,
     CloseWorker,
+    FireAndForget,
     Key,
     Message,
     SetWorkerStatus,
@@ -26,6 +27,7 @@ from distributed.protocol.messages import (
 )
 from distributed.scheduler.state import (
     client_events,
+    fired,
     graphs,
     lifecycle,
     lineage,
@@ -42,6 +44,7 @@ from distributed.scheduler.state.records import ClientState, WorkerState
 _CLIENT_EVENTS: dict[type[Message], Callable[[Index, ClientState, Any], None]] = {
     **client_events.EVENTS,
     SubmitGraph: graphs.submit,
+    FireAndForget: fired.fire,
 }
 
 
@@ -236,6 +239,7 @@ class SchedulerState(Index):
         self.now = now
         if self.stranded:
             lifecycle.err_stranded(self)
+        fired.forget_done(self)
         if self.parked:
             lifecycle.release_parked(self)
         if (self.queue or self.backlogged) and not self.awaited:

@@ -120,6 +120,10 @@ class Outbox:
     def steal(self, worker: str, keys: list[Key]) -> None:
         self.send(worker, StealTasks(keys))
 
+    def take(self, peer: str) -> list[Message]:
+        """What was to be said to a peer that is none."""
+        return self._messages.pop(peer, [])
+
     def forget_peer(self, peer: str) -> None:
         """Drop what was to be said to a peer that is gone."""
         self._messages.pop(peer, None)

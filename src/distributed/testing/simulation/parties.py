@@ -394,6 +394,11 @@ class Client:
         self.machine.handle_release(tasks)
         self.turn()
 
+    def fire(self, keys: list[str]) -> None:
+        """These shall run to their end, whoever holds a future on them; none of ours is kept for that."""
+        self.machine.handle_fire([self.futures[key] for key in keys])
+        self.turn()
+
     def cancel(self, keys: list[str], force: bool) -> None:
         self.machine.handle_cancel(keys, force)
         self.turn()

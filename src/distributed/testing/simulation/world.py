@@ -348,6 +348,9 @@ class World:
             self.network.note(client.name, f"scatters {key}")
             client.scatter(key)
         elif what < 0.7:
+            if self.random.random() < 0.3:
+                self.network.note(client.name, f"fires {some}")
+                client.fire(some)
             self.network.note(client.name, f"releases {some}")
             client.release(some)
         elif what < 0.8:
