@@ -12,10 +12,11 @@ What an import is waiting for may need an import itself. A thread that is about 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -46,24 +47,31 @@ def require(name: str) -> ModuleType:
         And whatever else importing it raises.
     """
     if name not in whole or name not in sys.modules:
-        turn = _turn
-        if not turn.depth:
-            turn.mine = _lock.acquire(timeout=PATIENCE)
-        turn.depth += 1
-        try:
+        with turn():
             _import(name)
-        finally:
-            turn.depth -= 1
-            if not turn.depth:
-                give_up_turn()
     return sys.modules[name]
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """While inside, no other thread imports in :func:`require`, unless this one gives up its turn."""
+    state = _turn
+    if not state.depth:
+        state.mine = _lock.acquire(timeout=PATIENCE)
+    state.depth += 1
+    try:
+        yield
+    finally:
+        state.depth -= 1
+        if not state.depth:
+            give_up_turn()
 
 
 def give_up_turn() -> None:
     """This thread is about to wait for somebody: who has to import something need not wait for it."""
-    turn = _turn
-    if turn.mine:
-        turn.mine = False
+    state = _turn
+    if state.mine:
+        state.mine = False
         _lock.release()
 
 

@@ -19,6 +19,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distributed import uploads
 from distributed.host import ensure_ip, get_ip, get_ip_interface, get_ipv6, open_port, parse_ports
 from distributed.logs import Log, Logs, silence_logging, silence_logging_cmgr
 from distributed.threadstate import thread_state
@@ -116,31 +117,7 @@ def import_term(name: str) -> Any:
 
 def import_file(path: str) -> list[ModuleType]:
     """Import a ``.py``, ``.zip`` or ``.egg`` file by its path, again if it was imported before."""
-    directory, filename = os.path.split(os.path.abspath(path))
-    base, extension = os.path.splitext(filename)
-    names: list[str] = []
-    if extension == ".py":
-        names.append(base)
-        target = directory
-    elif extension in (".zip", ".egg", ".pyz"):
-        import pkgutil
-
-        target = os.path.abspath(path)
-        names.extend(module.name for module in pkgutil.iter_modules([target]))
-    else:
-        raise ValueError(f"cannot import {path!r}: neither a .py file nor a .zip, .egg or .pyz archive")
-    if not names:
-        logger.warning("nothing to import in %s", filename)
-        return []
-    sys.path.insert(0, target)
-    try:
-        importlib.invalidate_caches()
-        for name in names:
-            sys.modules.pop(name, None)
-        return [importlib.import_module(name) for name in names]
-    finally:
-        if extension == ".py":  # archives stay on the path, their modules import each other later
-            sys.path.remove(target)
+    return uploads.import_anew(path)
 
 
 def has_arg(func: Callable[..., Any], argname: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import operator
 import os
 import shutil
@@ -120,3 +122,76 @@ def test_a_worker_with_another_python(bench: Bench, supervised: bool) -> None:
     finally:
         worker.kill()
         worker.wait(10)
+
+
+# ---------------------------------------------------------------- uploads
+
+
+def apply(function: Any) -> Any:
+    return function()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of the client's, and a function that gives its file another content."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "uploaded_module.py"
+
+    def write(value: int, more: str = "") -> str:
+        path.write_text(f"def f(*args): return {value}\nclass C:\n    def f(self): return {value}\n{more}\n")
+        importlib.invalidate_caches()
+        return str(path)
+
+    write(1, "def only_once(): pass")
+    yield write
+    sys.modules.pop("uploaded_module", None)
+
+
+def found(client: Client, mm: Any) -> set[Any]:
+    """What the module's function gives, by whatever way it comes to workers."""
+    compute = pytest.importorskip("dask").compute
+    delayed = pytest.importorskip("dask").delayed
+    f = mm.f
+    actor = client.submit(mm.C, actor=True).result()
+    return {
+        client.submit(mm.f).result(),
+        client.submit(functools.partial(mm.f, 1)).result(),
+        client.submit(lambda: f()).result(),
+        client.submit(lambda: mm.f(), pure=False).result(),
+        client.submit(apply, mm.f).result(),
+        client.submit(apply, mm.C().f).result(),
+        *client.gather(client.map(mm.f, range(3))),
+        *client.gather(client.map(apply, [mm.f, mm.C().f])),
+        *compute(delayed(mm.f)(), delayed(apply)(mm.f)),
+        actor.f().result(),
+        *client.run(lambda: __import__("uploaded_module").f()).values(),
+    }
+
+
+@pytest.mark.parametrize("processes", [True, False], ids=["processes", "in-process"])
+def test_uploaded_again_the_new_code_runs(key: str, module: Any, processes: bool) -> None:
+    """Also with the futures of before still held, on workers that join later, and by way of a zip."""
+    mm = importlib.import_module("uploaded_module")
+    held = []
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=processes, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.upload_file(module(1, "def only_once(): pass"))
+        held += [client.submit(mm.f), *client.map(mm.f, range(3)), client.submit(apply, mm.f)]
+        assert found(client, mm) == {1}
+        for value in (2, 3):
+            client.upload_file(module(value))
+            client.upload_file(module(value))
+            assert found(client, mm) == {value}
+            assert sys.modules["uploaded_module"] is mm
+            cluster.scale(value)
+            client.wait_for_workers(value, timeout=30)
+            there = client.run(
+                lambda: (importlib.import_module("uploaded_module").f(), hasattr(mm, "only_once"))
+            )
+            assert list(there.values()) == [(value, False)] * value
+            assert found(client, mm) == {value}
+        assert client.gather(held) == [1] * 5  # results stay what they are

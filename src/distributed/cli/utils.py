@@ -169,8 +169,11 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     What users can bring about (:class:`Fatal`, security, connection and configuration errors) ends in one
     sentence.
     """
+    from distributed import uploads
     from distributed.exceptions import SecurityError
     from distributed.loops import new_event_loop
+
+    uploads.own_process = True
 
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -26,6 +26,30 @@ from distributed.protocol.payload import nbytes as payload_nbytes
 
 #: Pickled functions remembered by content.
 CACHE_SIZE = 512
+
+
+class Uploaded:
+    """What this process has uploaded: modules by their top-level name, with a hash of the file.
+
+    A module travels as its name. So that the same call is the same work only as long as the module is the same, the
+    content of modules that a pickle mentions is part of the hash.
+    """
+
+    def __init__(self) -> None:
+        self.digests: dict[bytes, bytes] = {}
+
+    def note(self, names: Iterable[str], content: bytes) -> None:
+        """A file with modules of these names has been uploaded."""
+        self.digests.update(dict.fromkeys((name.encode() for name in names), digest(content)))
+        functions.forget_objects()
+
+    def salt(self, payload: Payload) -> bytes:
+        """What to hash with a payload: nothing if it mentions no uploaded module."""
+        if not self.digests:
+            return b""
+        stream = payload.frames[0] if isinstance(payload, Serialized) else payload
+        text = stream if isinstance(stream, bytes) else bytes(stream)
+        return b"".join(hash for name, hash in self.digests.items() if name in text)
 
 
 class FunctionCache:
@@ -58,7 +82,7 @@ class FunctionCache:
             blob = frozen(pack(func))
         except Exception as error:
             raise TypeError(_cannot_pickle("function", name_of(func), error)) from error
-        id = digest(blob)
+        id = digest(blob, uploaded.salt(blob))
         with self._lock:
             function = self._by_id.get(id) or Function(id, blob, payload_nbytes(blob))
             self._by_id[id] = function
@@ -68,6 +92,11 @@ class FunctionCache:
             if cacheable:
                 self._by_object[func] = function, captured
         return function
+
+    def forget_objects(self) -> None:
+        """The same object may stand for other code from now on."""
+        with self._lock:
+            self._by_object.clear()
 
 
 #: Objects whose value cannot change: the same object pickles to the same bytes.
@@ -116,6 +145,7 @@ def capture(func: FunctionType, captured: list[Any], seen: set[int]) -> bool:
 
 
 functions = FunctionCache()
+uploaded = Uploaded()
 
 
 def digest(payload: Payload, salt: bytes = b"") -> bytes:
@@ -194,6 +224,7 @@ class Packer:
     def key(self, prefix: str, payload: Payload) -> str:
         """``prefix`` and 32 hexadecimal digits of what the function and its arguments are."""
         hasher = self._hasher.copy()
+        hasher.update(uploaded.salt(payload))
         if isinstance(payload, Serialized):
             for frame in payload.frames:
                 hasher.update(frame)

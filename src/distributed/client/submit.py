@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.client.future import Future, make_future
 from distributed.client.options import check_key, task_options
 from distributed.client.owning import keep_until_done
-from distributed.client.packing import Packer, functions, name_of
+from distributed.client.packing import Packer, functions, name_of, uploaded
 from distributed.client.state.records import Call, ClientTask
 from distributed.core.extensions import Extensions
 from distributed.protocol import refs
@@ -214,6 +214,7 @@ class SubmitMixin:
         dumps, limit, main = pickle.dumps, OUT_OF_BAND_NBYTES, b"__main__"
         copy_hasher = packer.hashing().copy
         dash = prefix + "-"
+        uploads = bool(uploaded.digests)
         new_future, future_class = Future.__new__, Future
         buffers: list[Any] = []
         take_buffer = buffers.append
@@ -229,6 +230,7 @@ class SubmitMixin:
                     try:
                         payload = dumps((args, kwargs), 5, buffer_callback=take_buffer)
                         plain = not buffers and not noted and len(payload) < limit and main not in payload
+                        plain = plain and not (uploads and uploaded.salt(payload))
                     except Exception:
                         plain = (
                             False  # the long way says what is wrong with it, or finds that cloudpickle can

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import tempfile
+import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from distributed import config
+from distributed import config, uploads
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
@@ -112,16 +111,13 @@ class SchedulerPlugins:
         return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
-        from distributed.utils import import_file  # not needed by those who only register
-
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
+            weakref.finalize(self, uploads.remove, self._directory.name)
         content = unpack(data) if isinstance(data, Serialized) else data
         content = content.encode() if isinstance(content, str) else content
-        path = Path(self._directory.name, os.path.basename(filename))
-        await asyncio.to_thread(path.write_bytes, content)
-        if load and path.suffix in (".py", ".zip", ".egg", ".pyz"):
-            import_file(str(path))
+        where = self._directory.name
+        await asyncio.to_thread(uploads.install, where, filename, content, load=load, update_own=False)
         return {"status": "OK", "nbytes": len(content)}
 
     async def _everywhere(self, op: str, *, nanny: bool, **kwargs: Any) -> dict[str, Any]:
@@ -161,7 +157,9 @@ class ClientPlugins:
             name=plugin_name(plugin, name),
             idempotent=idempotent,
         )
-        return None if kind == "scheduler" else _raise_first(answers)
+        result = None if kind == "scheduler" else _raise_first(answers)
+        _note_upload(plugin)
+        return result
 
     async def unregister(self, kind: str, name: str) -> Any:
         answers = await self.client._call(f"unregister_{kind}_plugin", name=name)
@@ -180,6 +178,17 @@ class ClientPlugins:
         plugin = UploadFile(filename, load=load)
         await self.register(SchedulerUploadFile(filename, load=load), None, None)
         return await self.register(plugin, None, None)
+
+
+def _note_upload(plugin: Any) -> None:
+    """What is submitted from now on is other work where it refers to modules that the plugin has brought."""
+    from distributed.client.packing import uploaded
+    from distributed.diagnostics.plugin import UploadDirectory, UploadFile
+
+    if isinstance(plugin, UploadFile):
+        uploaded.note(uploads.names_in(plugin.filename, plugin.data), plugin.data)
+    elif isinstance(plugin, UploadDirectory):
+        uploaded.note(uploads.names_in("directory.zip", plugin.data), plugin.data)
 
 
 def _raise_first(answers: dict[str, Any]) -> dict[str, Any]:

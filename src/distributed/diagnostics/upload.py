@@ -6,13 +6,13 @@ import asyncio
 import io
 import os
 import shutil
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from distributed import uploads
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.protocol.payload import pack
 from distributed.system import scratch_space
@@ -113,6 +113,7 @@ class UploadDirectory(SchedulerPlugin):
         self.name = f"upload-directory-{os.path.basename(path)}-{blake2b(data, digest_size=6).hexdigest()}"
         self.restart_workers = restart_workers
         self.mode = mode
+        self.data = data
         self._content = _Directory(self.name, data, update_path)
 
     async def start(self, scheduler: Any) -> None:
@@ -136,6 +137,7 @@ class _Directory(WorkerPlugin):
 
     async def setup(self, worker: Any) -> None:
         await asyncio.to_thread(self.unpack, worker.local_directory)
+        worker.modules_replaced()
 
     def unpack(self, base: str) -> None:
         """Below ``base``, once a host: workers that share the directory do not write over each other's."""
@@ -151,8 +153,8 @@ class _Directory(WorkerPlugin):
                 shutil.rmtree(fresh)
                 if not os.path.isdir(target):
                     raise
-        if self.update_path and target not in sys.path:
-            sys.path.insert(0, target)
+        if self.update_path:
+            uploads.prefer(target)
 
 
 def raise_failures(answers: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-from distributed import config
+from distributed import config, uploads
 from distributed.collector import tune_garbage_collector
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
@@ -35,6 +35,8 @@ def main(channel: IO[bytes]) -> None:
     nanny = channel.fileno()
     try:
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
+
+        uploads.own_process = True
 
         spec = read_spec(channel)
         config.adopt(spec.config)

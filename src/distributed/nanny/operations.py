@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from distributed import config
+from distributed import config, uploads
 from distributed.core.server import Server
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.system import scratch_space
-from distributed.utils import has_arg, import_file
+from distributed.utils import has_arg
 
 
 class Operations(Server):
@@ -106,10 +106,7 @@ class Operations(Server):
         content = _unpacked(data) if isinstance(data, Serialized) else data
         if isinstance(content, str):
             content = content.encode()
-        path = os.path.join(self.scratch, os.path.basename(filename))
-        await asyncio.to_thread(_write, path, content)
-        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
-            import_file(path)
+        await asyncio.to_thread(uploads.install, self.scratch, filename, content, load=load, update_own=False)
         return {"status": "OK", "nbytes": len(content)}
 
     async def log_event(self, topic: Any, msg: Any) -> None:
@@ -119,6 +116,7 @@ class Operations(Server):
 
     def remove_scratch(self) -> None:
         """Remove the directory, if it was made, with what a killed worker has left in it."""
+        uploads.remove(self.scratch)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
@@ -126,12 +124,6 @@ def scratch_directory(local_directory: str | None) -> str:
     """A path nobody has below the directory that the user or the configuration names; nothing is made there."""
     base = local_directory or config.get("temporary-directory", None)
     return os.path.join(os.path.abspath(base or scratch_space()), f"nanny-{uuid.uuid4().hex[:12]}")
-
-
-def _write(path: str, content: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(content)
 
 
 def _unpacked(value: Any) -> Any:

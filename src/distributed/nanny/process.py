@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from distributed import uploads
 from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
 
 logger = logging.getLogger("distributed.nanny")
@@ -72,7 +73,7 @@ class LaunchedProcess:
                     env=env,
                     process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
                 )
-            self.line.sendall(encode_search_path(sys.path))
+            self.line.sendall(encode_search_path(uploads.search_path()))
         except OSError:
             self.line.close()
             raise

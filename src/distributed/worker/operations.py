@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed import uploads
 from distributed.protocol.messages import FreeKeys, Key
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.protocol.payload import nbytes as payload_nbytes
-from distributed.utils import has_arg, import_file
+from distributed.utils import has_arg
 from distributed.worker.base import WorkerBase, logger
 from distributed.worker.data import Packed
 from distributed.worker.results import describe, pack_result
@@ -186,16 +187,15 @@ class Operations(WorkerBase):
         content = _unpacked(data) if isinstance(data, Serialized) else data
         if isinstance(content, str):
             content = content.encode()
-        path = os.path.join(self.ensure_local_directory(), os.path.basename(filename))
-
-        def write() -> None:
-            with open(path, "wb") as file:
-                file.write(content)
-
-        await asyncio.to_thread(write)
-        if load and os.path.splitext(path)[1] in (".py", ".zip", ".egg", ".pyz"):
-            import_file(path)
+        directory = self.ensure_local_directory()
+        if await asyncio.to_thread(uploads.install, directory, filename, content, load=load):
+            self.modules_replaced()
         return {"status": "OK", "nbytes": len(content)}
+
+    def modules_replaced(self) -> None:
+        """Functions that were unpickled before may be made of modules that are no more: they are unpickled anew."""
+        used = {ts.group.function for ts in self.state.tasks.values() if ts.group is not None}
+        self.executor.reload({*self.state.functions.values(), *used})
 
     def ensure_local_directory(self) -> str:
         """The worker's directory for files, made when it is first needed and removed at the end."""
@@ -210,6 +210,7 @@ class Operations(WorkerBase):
         if self._own_directory is not None:
             import shutil
 
+            uploads.remove(self._own_directory)
             shutil.rmtree(self._own_directory, ignore_errors=True)
             self._own_directory = None
 
