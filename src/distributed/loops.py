@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from distributed.forks import in_child, module_lock, own_loop
 from distributed.threadstate import block
 
 T = TypeVar("T")
@@ -174,6 +176,7 @@ class _LoopThread:
 
     def _run(self) -> None:
         loop = self.loop.asyncio_loop
+        own_loop(loop)
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
@@ -203,7 +206,50 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _threads: dict[asyncio.AbstractEventLoop, _LoopThread] = {}
-_threads_lock = threading.Lock()
+_threads_lock = module_lock()
+
+
+class LeftBehind:
+    """What a :class:`Loop` of the parent has in a child in place of its loop, which turns in the parent alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kept = loop  # for ever: its end here would be that of the parent's files
+        self.text = (
+            f"this client or cluster was made by process {os.getppid()} and does not work in its child {os.getpid()}: "
+            "make a new Client here"
+        )
+
+    def is_running(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It is not ours to close."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(self.text)
+
+    call_soon = call_soon_threadsafe = call_later = call_at = create_task = run_forever = (
+        run_until_complete
+    ) = _refuse
+
+
+def why_closed(loop: Any) -> str:
+    """One sentence on why nothing can be run on a closed loop."""
+    return loop.text if isinstance(loop, LeftBehind) else "the event loop is closed"
+
+
+def _in_child() -> None:
+    for loop in list(_wrapped.values()):
+        behind: Any = LeftBehind(loop.asyncio_loop)
+        loop.asyncio_loop = behind
+    _wrapped.clear()
+    _threads.clear()
+
+
+in_child(_in_child)
 
 
 class LoopRunner:
@@ -327,7 +373,7 @@ def sync(
             "cannot wait for the event loop from inside it: use await (asynchronous=True) instead"
         )
     if inner.is_closed():
-        raise RuntimeError("the event loop is closed")
+        raise RuntimeError(why_closed(inner))
     timeout = seconds(callback_timeout)
     done = threading.Lock()
     done.acquire()

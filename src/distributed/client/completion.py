@@ -211,6 +211,8 @@ class as_completed:
 
     def _wait(self) -> None:
         """Until one is ready. Raises ``StopIteration`` when there is none left."""
+        if self._client is not None and self._client.status == "closed" and not self._ready:
+            self._check_loop()
         with self._changed:
             while not self._ready:
                 if not self._futures.total:
@@ -245,8 +247,8 @@ class as_completed:
 
     def _check_loop(self) -> None:
         client = self._client
-        if client is not None and not self._ready and not client.loop.asyncio_loop.is_running():
-            raise RuntimeError("the client's event loop stopped: nothing can arrive any more")
+        if client is not None and not self._ready:
+            client._session.check_loop()
 
     def _one(self, future: Future) -> Any:
         if not self.with_results:

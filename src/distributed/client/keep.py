@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from distributed.client.future import Future, futures_of
+from distributed.forks import module_lock
 
 _futures: dict[int, Future] = {}
-_lock = threading.Lock()
+_lock = module_lock()
 
 
 def fire_and_forget(obj: Any) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from distributed import config
 from distributed.collector import tune_garbage_collector
+from distributed.forks import on_signal, own, own_loop
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
 from distributed.utils import import_term
@@ -32,7 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(channel: IO[bytes]) -> None:
     """Run the worker that the nanny describes; does not return."""
-    nanny = channel.fileno()
+    nanny = own(channel)
     try:
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
 
@@ -66,6 +67,7 @@ def _report_failure(nanny: int, error: BaseException) -> None:
 async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bool]:
     """Run the worker; the exit status, and whether the scheduler has ended it."""
     loop = asyncio.get_running_loop()
+    own_loop(loop)
     worker_class = spec.worker_class
     if isinstance(worker_class, str):
         worker_class = import_term(worker_class)
@@ -111,8 +113,8 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
         daemon=True,
     )
     guard.start()
-    loop.add_signal_handler(signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
-    loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
+    on_signal(loop, signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
+    on_signal(loop, signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
     try:
         await guarded.wait()  # before any task runs: one may keep other threads from running
         await worker

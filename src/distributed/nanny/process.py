@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from distributed.forks import disown, own
 from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
 
 logger = logging.getLogger("distributed.nanny")
@@ -62,6 +63,7 @@ class LaunchedProcess:
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.line, theirs = socket.socketpair()
+        self.owned = own(self.line)
         try:
             with theirs:
                 self.popen = subprocess.Popen(
@@ -74,14 +76,19 @@ class LaunchedProcess:
                 )
             self.line.sendall(encode_search_path(sys.path))
         except OSError:
-            self.line.close()
+            self.close_line()
             raise
 
     def discard(self) -> None:
         """End the process: nobody needs it."""
-        self.line.close()
+        self.close_line()
         self.popen.kill()
         self.popen.wait()
+
+    def close_line(self) -> None:
+        """Hang up."""
+        disown(self.owned)
+        self.line.close()
 
 
 class WorkerProcess:
@@ -129,6 +136,7 @@ class WorkerProcess:
     ) -> None:
         self.spec = spec
         self.env = env
+        self._parent = os.getpid()
         self._launched = launched
         self.on_exit = on_exit
         self.pid: int | None = None
@@ -150,8 +158,8 @@ class WorkerProcess:
         return f"<WorkerProcess {self.pid}: {state}>"
 
     def is_alive(self) -> bool:
-        """Whether the process has been started and has not ended."""
-        return self._popen is not None and self.returncode is None
+        """Whether the process has been started and has not ended. A fork of its nanny has nothing to do with it."""
+        return self._popen is not None and self.returncode is None and self._parent == os.getpid()
 
     async def start(self, timeout: float | None = None) -> None:
         """Start the process and wait until its worker runs.
@@ -176,6 +184,7 @@ class WorkerProcess:
         self._popen = launched.popen
         self.pid = self._popen.pid
         self._watch_exit(loop)
+        self._owned = launched.owned
         reader, self._writer = await asyncio.open_connection(sock=launched.line)
         self._reading = asyncio.create_task(self._read(reader))
         self._writer.write(encode_spec(self.spec))
@@ -306,6 +315,7 @@ class WorkerProcess:
             await asyncio.wait([self._reading], timeout=1)
             self._reading.cancel()
         if self._writer is not None:
+            disown(self._owned)
             self._writer.close()
         if not self._started.done():
             message = f"worker process {self.pid} {self.describe_exit()} before it ran; see its output above"
