@@ -24,6 +24,7 @@ from distributed.collector import tune_garbage_collector
 from distributed.forks import on_signal, own, own_loop
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
+from distributed.security.keys import adopt_key
 from distributed.utils import import_term
 
 logger = logging.getLogger("distributed.nanny.child")
@@ -38,6 +39,7 @@ def main(channel: IO[bytes]) -> None:
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
 
         spec = read_spec(channel)
+        adopt_key(spec.key)
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

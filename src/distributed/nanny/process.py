@@ -18,6 +18,7 @@ from typing import Any
 
 from distributed.forks import disown, own
 from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
+from distributed.security.keys import ENVIRONMENT_VARIABLE
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -49,6 +50,11 @@ class WorkerStartError(RuntimeError):
         return self.error == "TimeoutError"
 
 
+def without_key(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which tasks, and what they start, find no cluster key."""
+    return {name: value for name, value in env.items() if name != ENVIRONMENT_VARIABLE}
+
+
 class LaunchedProcess:
     """A worker process that has begun to import, and waits to be told what worker it is to run.
 
@@ -58,7 +64,8 @@ class LaunchedProcess:
     Parameters
     ----------
     env : mapping, optional
-        The whole environment of the process; default: this process's.
+        The whole environment of the process; default: this process's. The cluster key, if it is there, is left out:
+        that goes over the line.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
@@ -71,7 +78,7 @@ class LaunchedProcess:
                     [sys.executable, "-P", _BOOT, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    env=env,
+                    env=without_key(os.environ if env is None else env),
                     process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
                 )
             self.line.sendall(encode_search_path(sys.path))
