@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-import threading
 from types import TracebackType
+
+from distributed.forks import module_lock
 
 #: Allocations between two collections of the youngest generation, and how many of those for the older ones. The
 #: second bounds how long the loop is held: a collection of the middle generation looks at what these two say together.
@@ -38,7 +39,7 @@ class building_much:
     Making a graph of a million tasks it would take most of the time, and stop all threads for seconds.
     """
 
-    _lock = threading.Lock()
+    _lock = module_lock()
     _inside = 0
     _before = gc.get_threshold()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,6 +19,7 @@ from concurrent.futures import Future as ConcurrentFuture
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from distributed.forks import in_child, module_lock, own_loop
 from distributed.threadstate import block
 
 T = TypeVar("T")
@@ -205,7 +207,7 @@ class Wait:
                 if not self._loop.ended:
                     block(self._attempt, timeout, self._check)
                 if not self.done and self._loop.ended:
-                    raise LoopStoppedError(_STOPPED)
+                    raise LoopStoppedError(why_stopped(self._loop.asyncio_loop))
             return self.done
         finally:
             waiting.discard(self)
@@ -216,7 +218,9 @@ class Wait:
     def _check(self) -> None:
         """Loops that nobody here runs do not say that they have stopped."""
         if not self._loop.is_running():
-            raise LoopStoppedError("the event loop does not run: the call is not done")
+            raise LoopStoppedError(
+                why_stopped(self._loop.asyncio_loop, "the event loop does not run: the call is not done")
+            )
 
 
 class _Posted:
@@ -291,6 +295,7 @@ class _LoopThread:
 
     def _run(self) -> None:
         loop = self.loop.asyncio_loop
+        own_loop(loop)
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
@@ -340,7 +345,52 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _threads: dict[asyncio.AbstractEventLoop, _LoopThread] = {}
-_threads_lock = threading.Lock()
+_threads_lock = module_lock()
+
+
+class LeftBehind:
+    """What a :class:`Loop` of the parent has in a child in place of its loop, which turns in the parent alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kept = loop  # for ever: its end here would be that of the parent's files
+        self.text = (
+            f"this client or cluster was made by process {os.getppid()} and does not work in its child {os.getpid()}: "
+            "make a new Client here"
+        )
+
+    def is_running(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It is not ours to close."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(self.text)
+
+    call_soon = call_soon_threadsafe = call_later = call_at = create_task = run_forever = (
+        run_until_complete
+    ) = _refuse
+
+
+def why_stopped(loop: Any, usual: str = _STOPPED) -> str:
+    """One sentence on why nothing can be had from a loop."""
+    return loop.text if isinstance(loop, LeftBehind) else usual
+
+
+def _in_child() -> None:
+    for loop in list(_wrapped.values()):
+        behind: Any = LeftBehind(loop.asyncio_loop)
+        loop.asyncio_loop = behind
+        loop.ended = True
+        loop.waiting.clear()
+    _wrapped.clear()
+    _threads.clear()
+
+
+in_child(_in_child)
 
 
 class LoopRunner:
@@ -465,7 +515,7 @@ def sync(
             "cannot wait for the event loop from inside it: use await (asynchronous=True) instead"
         )
     if inner.is_closed():
-        raise RuntimeError("the event loop is closed")
+        raise RuntimeError(why_stopped(inner, "the event loop is closed"))
     timeout = seconds(callback_timeout)
     done = Wait(here)
     outcome: list[Any] = [None, None]  # the result, the exception

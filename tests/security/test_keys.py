@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from distributed.deploy.local import local_security
 from distributed.exceptions import KeyFileError, KeyNotFoundError, SecurityError
 from distributed.security import ClusterKey, Security, find_key, keys
 from distributed.security.keys import create_key_file, default_key_path, read_key_file
@@ -191,3 +192,38 @@ def test_the_path_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_key_path() == Path.home() / ".config" / "distributed" / "cluster.key"
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative/is/ignored")
     assert default_key_path() == Path.home() / ".config" / "distributed" / "cluster.key"
+
+
+def test_without_a_home_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run under user numbers that the system does not know."""
+    import pwd
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(KeyNotFoundError, match="has no home directory") as caught:
+        find_key(create=True)
+    for way in ("DISTRIBUTED_KEY", "--key-file", "XDG_CONFIG_HOME"):
+        assert way in str(caught.value)
+    assert local_security(None).key is not None  # a cluster of one program needs no file
+
+
+def test_a_hidden_key_is_known_and_nowhere_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(keys, "_adopted", None)
+    key = ClusterKey.generate()
+    monkeypatch.setenv("DISTRIBUTED_KEY", key.text())
+    keys.hide_key()
+    assert "DISTRIBUTED_KEY" not in os.environ
+    assert find_key() == key
+    keys.hide_key()
+    assert find_key() == key
+    other = ClusterKey.generate()
+    monkeypatch.setenv("DISTRIBUTED_KEY", other.text())  # said anew: that counts
+    assert find_key() == other
+    write_key(home / "file", key.text())
+    assert find_key(key_file=home / "file") == key

@@ -15,6 +15,7 @@ from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say
 from distributed.collector import tune_garbage_collector
 from distributed.core.http import HTTPServer, health_route
 from distributed.exceptions import AddressInUseError
+from distributed.forks import on_signal
 from distributed.preloading import process_preloads
 from distributed.scheduler_file import remove_scheduler_file
 from distributed.security import Security
@@ -129,7 +130,7 @@ async def _serve(
             ) from None
         raise
     if hasattr(signal, "SIGUSR1"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, scheduler.drain)
+        on_signal(asyncio.get_running_loop(), signal.SIGUSR1, scheduler.drain)
     health = HTTPServer({"/health": health_route(scheduler.health)})
     preloads = process_preloads(scheduler, arguments.get("preload"), arguments.get("preload_argv"))
     try:

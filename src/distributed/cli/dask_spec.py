@@ -19,6 +19,7 @@ from distributed.cli import options
 from distributed.cli.dask_worker import _announce as announce
 from distributed.cli.utils import Fatal, Stop, first, run_command, say
 from distributed.collector import tune_garbage_collector
+from distributed.security.keys import hide_key
 
 NAME = "dask-spec"
 
@@ -41,6 +42,7 @@ def main(**given: Any) -> None:
 
 
 async def _main(given: dict[str, Any]) -> int:
+    hide_key()
     security = options.make_security(
         **{name: given[name] for name in ("key_file", "insecure", "tls_ca_file", "tls_cert", "tls_key")},
         create=not given["args"],

@@ -18,6 +18,7 @@ from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say
 from distributed.collector import tune_garbage_collector
 from distributed.host import parse_ports
 from distributed.scheduler_file import read_scheduler_address
+from distributed.security.keys import hide_key
 
 NAME = "dworker"
 _PATIENCE = 3.0  # seconds before it says what it waits for
@@ -128,6 +129,7 @@ def main(**given: Any) -> None:
 
 
 async def _main(given: dict[str, Any]) -> int:
+    hide_key()
     config.initialize_logging("INFO" if os.environ.get("DISTRIBUTED_VERBOSE") else None)
     with pid_file(given["pid_file"]):
         timeout = given["death_timeout"]

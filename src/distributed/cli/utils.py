@@ -11,6 +11,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
+from distributed.forks import on_signal, own_loop
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
@@ -40,9 +42,10 @@ class Stop:
         self._at_once = at_once
         self._event = asyncio.Event()
         loop = asyncio.get_running_loop()
+        own_loop(loop)
         for signum in _SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN or signum == signal.SIGINT:
-                loop.add_signal_handler(signum, self._handle, signum)
+                on_signal(loop, signum, self._handle, signum)
         if at_eof:  # a thread, because a loop cannot watch every kind of file
             watch = threading.Thread(target=self._watch_input, args=(loop,), name="stdin-watch", daemon=True)
             watch.start()
@@ -123,7 +126,7 @@ def install_signal_handlers(
         seen.append(asyncio.ensure_future(end(signum)))
 
     for signum in _SIGNALS:
-        target.asyncio_loop.add_signal_handler(signum, handle, signum)
+        on_signal(target.asyncio_loop, signum, handle, signum)
 
 
 @contextlib.contextmanager

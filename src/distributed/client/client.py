@@ -28,7 +28,8 @@ from distributed.client.state.records import Call
 from distributed.client.submit import SubmitMixin
 from distributed.core.extensions import CLIENT, Extensions
 from distributed.exceptions import CommClosedError
-from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
+from distributed.forks import in_child
+from distributed.loops import LeftBehind, Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
 
 _all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -136,8 +137,10 @@ class Client(
             if loop is None and not asynchronous:
                 loop = getattr(address, "loop", None)
                 inner = as_loop(loop).asyncio_loop if loop is not None else None
-                if inner is not None and inner is asyncio._get_running_loop():
-                    loop = None  # we would wait for ourselves
+                if isinstance(inner, LeftBehind) or (
+                    inner is not None and inner is asyncio._get_running_loop()
+                ):
+                    loop = None  # it turns in another process, or we would wait for ourselves
             if self.security is None:
                 self.security = getattr(address, "security", None)
         self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
@@ -453,6 +456,15 @@ class Client(
 
 async def _nothing() -> None:
     return None
+
+
+def _in_child() -> None:
+    for client in list(_all_clients):
+        client._session.leave_behind()
+    _all_clients.clear()
+
+
+in_child(_in_child)
 
 
 @atexit.register

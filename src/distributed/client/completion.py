@@ -14,7 +14,7 @@ from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
-from distributed.loops import LoopStoppedError, seconds
+from distributed.loops import seconds
 from distributed.protocol.messages import Key
 from distributed.threadstate import block
 
@@ -210,6 +210,8 @@ class as_completed:
 
     def _wait(self) -> None:
         """Until one is ready. Raises ``StopIteration`` when there is none left."""
+        if self._client is not None and self._client.status == "closed" and not self._ready:
+            self._check_loop()
         with self._changed:
             while not self._ready:
                 if not self._futures.total:
@@ -244,8 +246,8 @@ class as_completed:
 
     def _check_loop(self) -> None:
         client = self._client
-        if client is not None and not client.loop.is_running():
-            raise LoopStoppedError("the client's event loop stopped: nothing can arrive any more")
+        if client is not None and not self._ready:
+            client._session.check_loop()
 
     def _one(self, future: Future) -> Any:
         if not self.with_results:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from distributed.forks import in_child, module_lock
 from distributed.threadstate import current_slot
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _current: ContextVar[Client | None] = ContextVar("distributed-client", default=None)
 _defaults: list[Client] = []  # newest last
-_lock = threading.Lock()
+_lock = module_lock()
 
 
 def set_default(client: Client) -> None:
@@ -176,3 +176,22 @@ def _any_worker() -> Any:
         return get_worker()
     except ValueError:
         return None
+
+
+def _in_child() -> None:
+    """The parent's clients are nobody's default here; dask computes as it would without them."""
+    import sys
+
+    had, module = bool(_defaults), sys.modules.get("dask.config")
+    _defaults.clear()
+    _current.set(None)
+    if had and module is not None and module.config.get("scheduler") == _OURS:
+        before = _before[0] if _before else None
+        if before is None:
+            del module.config["scheduler"]
+        else:
+            module.config["scheduler"] = before
+    _before.clear()
+
+
+in_child(_in_child)

@@ -7,6 +7,7 @@ from typing import Any
 from distributed.client.future import Future, futures_of
 from distributed.client.session import Session
 from distributed.client.state.records import EACH, Waiter
+from distributed.forks import in_child
 
 
 class _Fired:
@@ -35,6 +36,7 @@ class _Fired:
 
 
 _all: dict[int, _Fired] = {}
+in_child(_all.clear)
 
 
 def fire_and_forget(obj: Any) -> None:

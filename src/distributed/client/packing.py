@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 import sys
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from distributed.client.errors import failure_of
 from distributed.client.future import Future
 from distributed.client.owning import own
 from distributed.client.state.records import Function
+from distributed.forks import module_lock
 from distributed.protocol import refs
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, Serialized, pack, pickle_with
@@ -55,12 +55,13 @@ class Uploaded:
 class FunctionCache:
     """Functions already pickled: by the function object where it can be referred to weakly, and by content."""
 
+    _lock = module_lock()
+
     def __init__(self) -> None:
         self._by_object: weakref.WeakKeyDictionary[Any, tuple[Function, list[Any]]] = (
             weakref.WeakKeyDictionary()
         )
         self._by_id: OrderedDict[bytes, Function] = OrderedDict()
-        self._lock = threading.Lock()
 
     def get(self, func: Callable[..., Any]) -> Function:
         """The pickled function.

@@ -17,7 +17,7 @@ from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
-from distributed.loops import Loop, Wait, seconds, sync
+from distributed.loops import LeftBehind, Loop, LoopStoppedError, Wait, seconds, sync
 from distributed.protocol.messages import CLOSING, ClientHeartbeat, CloseClient, Message
 from distributed.threadstate import leave_place_later
 
@@ -78,6 +78,7 @@ class Session:
         self.address = ""
         self.status = "newly-created"
         self.failure = ""
+        self.closed_because = "this client is closed: make a new Client"
         self.scheduler_id: str | None = None
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
@@ -134,12 +135,33 @@ class Session:
             if not here.done:
                 waiter.abandon()
 
+    def check_loop(self) -> None:
+        """Raise where nothing can arrive any more."""
+        if not self._asyncio_loop.is_running():
+            behind = isinstance(self.loop.asyncio_loop, LeftBehind)
+            raise LoopStoppedError(
+                self.closed_because
+                if behind
+                else "the client's event loop stopped: nothing can arrive any more"
+            )
+
     def check_open(self) -> None:
         """Raise unless work can be submitted."""
         if self.status == "closed":
-            raise RuntimeError("this client is closed: make a new Client")
+            raise RuntimeError(self.closed_because)
         if self.failure:
             raise CommClosedError(self.failure)
+
+    def leave_behind(self) -> None:
+        """In a child: the parent goes on with it."""
+        inner: Any = self.loop.asyncio_loop
+        if isinstance(inner, LeftBehind):  # else the user's own, which may still turn here
+            self._asyncio_loop = inner  # type: ignore[assignment]
+            self.closed_because = inner.text
+        self.status = "closed"
+        self.connection = None
+        self._events = deque()
+        self._awake = self._lingering = True  # nobody is to be woken
 
     def _wake(self) -> None:
         self._awake = True
@@ -186,6 +208,8 @@ class Session:
 
     def watch(self, tasks: Iterable[ClientTask], wake: Callable[[], Any]) -> Waiter:
         """A waiter whose ``wake`` is called each time some of the tasks are done, with their keys in ``ready``."""
+        if self.status == "closed":
+            self.check_loop()
         waiter = Waiter(EACH, wake)
         self.post(self.state.handle_wait, waiter, tasks)
         return waiter

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +12,13 @@ from distributed.comm.addressing import own_ip
 from distributed.comm.core import Backend, Comm, Listener, OnClose, OnComm, OnMessages
 from distributed.comm.handshake import own_hello
 from distributed.exceptions import AddressInUseError, CommClosedError, ConnectError
+from distributed.forks import in_child, module_lock
 from distributed.protocol.messages import Message
 from distributed.security import Security
 
 _listeners: dict[str, InprocListener] = {}
-_lock = threading.Lock()
+_lock = module_lock()
+in_child(_listeners.clear)
 _numbers = itertools.count(1)
 
 
@@ -183,6 +184,13 @@ class InprocBackend(Backend):
         with _lock:
             listener = _listeners.get(loc)
         if listener is None:
+            _, _, place = loc.rpartition(f"{own_ip()}/")
+            pid = place.partition("/")[0]
+            if pid.isdigit() and int(pid) != os.getpid():  # waiting for it would be in vain
+                raise ValueError(
+                    f"inproc://{loc} is an address inside process {pid}, and this is process {os.getpid()}: "
+                    "use a scheduler that listens at tcp:// (LocalCluster(processes=True), the default)"
+                )
             raise ConnectError(
                 f"nobody listens at inproc://{loc}; such an address is good only inside the process that listens"
             )

@@ -21,7 +21,6 @@ from distributed.comm.core import (
     handshake_timeout,
     logger,
 )
-from distributed.comm.forks import disown, own
 from distributed.comm.handshake import HandshakeFailed, Outcome, Step, accept, initiate, not_this_protocol
 from distributed.comm.sockets import BACKLOG, address_of, bind, dial, set_tcp_options
 from distributed.exceptions import (
@@ -31,6 +30,7 @@ from distributed.exceptions import (
     ProtocolError,
     SecurityError,
 )
+from distributed.forks import disown, own
 from distributed.protocol.codec import Decoder, Encoder
 from distributed.protocol.frames import FrameReader
 from distributed.protocol.messages import Message

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed.client import get_client
 from distributed.client.future import Future
+from distributed.forks import end_child
 from distributed.loops import as_loop, post, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
@@ -302,6 +303,10 @@ class _ActorExecutor:
     def rejoin(self, slot: Slot) -> None:
         """It cannot."""
 
+    def leave_behind(self) -> None:
+        """In the child of a method: end when the method does."""
+        self.worker.extensions["actors"].end = end_child
+
 
 class WorkerActors:
     """The worker's half: one thread for all actors of this worker."""
@@ -316,6 +321,9 @@ class WorkerActors:
     def close(self) -> None:
         if self._thread is not None:
             self._calls.put(None)
+
+    def end(self) -> None:
+        """After every call; in a child that a method made, its end."""
 
     async def actor_execute(self, actor: Any, function: str, args: Any, kwargs: Any) -> dict[str, Any]:
         found = self.find(actor)
@@ -395,6 +403,7 @@ class WorkerActors:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+            self.end()
             del call  # a finished call keeps nothing alive while the thread waits
 
 

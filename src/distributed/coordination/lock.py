@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Any
 
 from distributed.coordination.handle import positive
 from distributed.coordination.semaphore import Semaphore
+from distributed.forks import module_lock
 from distributed.threadstate import thread_state
 
 
@@ -76,7 +76,7 @@ class Lock(Semaphore):
 
 
 _handles: weakref.WeakValueDictionary[tuple[Any, ...], Lock] = weakref.WeakValueDictionary()
-_handles_lock = threading.Lock()
+_handles_lock = module_lock()
 
 
 def _unpickled(cls: type[Lock], name: str) -> Lock:

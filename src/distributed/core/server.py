@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from distributed.core.pool import ConnectionPool, PooledRPCCall
 from distributed.core.status import Status
 from distributed.core.surface import Surface
 from distributed.core.versions import get_versions
+from distributed.forks import in_child
 from distributed.security import Security
 
 logger = logging.getLogger("distributed.core")
@@ -148,6 +150,7 @@ class Server(Surface):
                 return self
             self.status = Status.starting
             self.loop = asyncio.get_running_loop()
+            _running.add(self)
             keep_logs()
             try:
                 async with asyncio.timeout(self._timeout):
@@ -176,6 +179,8 @@ class Server(Surface):
         reason : str
             For logs and for parties that are told.
         """
+        if self.status is Status.closed:  # also in a child, where it never ran
+            return
         if self._close_task is None:
             self._close_task = asyncio.create_task(self._close(timeout, reason), name=f"close {self.id}")
         await asyncio.shield(self._close_task)
@@ -343,3 +348,16 @@ def _blocked(op: str) -> Callable[..., Awaitable[Any]]:
         raise ValueError(f"the operation {op!r} is blocked here (setting blocked-handlers)")
 
     return refuse
+
+
+#: Servers of this process that have been started.
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for server in list(_running):
+        server.status = Status.closed
+    _running.clear()
+
+
+in_child(_in_child)

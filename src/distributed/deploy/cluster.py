@@ -18,6 +18,7 @@ from dask.utils import format_bytes, parse_timedelta
 
 from distributed.core import Status, rpc
 from distributed.exceptions import WorkerStartTimeoutError
+from distributed.forks import in_child
 from distributed.logs import Log, Logs
 from distributed.loops import LoopRunner, SyncMethodMixin
 from distributed.utils import format_dashboard_link
@@ -132,6 +133,9 @@ class Cluster(SyncMethodMixin):
                 return _nothing()
             return None
         _live.discard(self)
+        if not self.asynchronous and not self.loop.is_running():
+            self.status = Status.closed
+            return None
         result = self.sync(self._close, callback_timeout=timeout)
         if not self.asynchronous:
             self._loop_runner.stop()
@@ -315,6 +319,15 @@ async def _nothing() -> None:
 
 #: Clusters that nobody has closed yet.
 _live: weakref.WeakSet[Cluster] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for cluster in list(_live):
+        cluster.status = Status.closed
+    _live.clear()
+
+
+in_child(_in_child)
 
 
 @atexit.register

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import system
 from distributed.deploy.spec import SpecCluster
-from distributed.exceptions import KeyFileError
+from distributed.exceptions import KeyFileError, KeyNotFoundError
 from distributed.security import ClusterKey, Security
 from distributed.security.keys import default_key_path
 
@@ -235,8 +235,8 @@ def local_security(security: Security | bool | None) -> Security:
     result = Security()
     try:
         result.cluster_key(create=True)
-    except KeyFileError as error:
-        if os.path.lexists(default_key_path()):
+    except (KeyFileError, KeyNotFoundError) as error:  # the second: this user has no home directory
+        if isinstance(error, KeyFileError) and os.path.lexists(default_key_path()):
             raise  # there is one, but it cannot be trusted: say so
         logger.info("This cluster has a key in memory only: %s", error)
         return Security(key=ClusterKey.generate())

@@ -184,6 +184,8 @@ class SpecCluster(Cluster):
         return self
 
     async def _close(self) -> None:
+        if self.status is Status.closed and self._closing is None:  # the child of a fork: the parent has it
+            return
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close_now())
         await asyncio.shield(self._closing)
@@ -220,7 +222,7 @@ class SpecCluster(Cluster):
     def scheduler_address(self) -> str:
         if self.scheduler is None:
             return "<Not Connected>"
-        if self.status is Status.closed:
+        if self.status is Status.closed and self._closing is not None:
             return "<Not Connected>" if self.shutdown_scheduler else str(self.scheduler.address)
         return str(getattr(self.scheduler, "external_address", None) or self.scheduler.address)
 

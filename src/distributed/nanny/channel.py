@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import cloudpickle
 
+from distributed.security.keys import ClusterKey
+
 _LENGTH = struct.Struct("!Q")
 
 #: Exit status of a worker that wants to be started again (its lifetime is over, or it was told to restart).
@@ -29,7 +31,7 @@ class ChildSpec:
     """What a worker process is to be.
 
     ``worker_class``, or what it names, is called with ``scheduler`` and ``kwargs``; ``config`` is the whole of dask's
-    configuration, ``logging_level`` the level of our own loggers.
+    configuration, ``logging_level`` the level of our own loggers, ``key`` what DISTRIBUTED_KEY says at the nanny.
     """
 
     worker_class: Any
@@ -37,6 +39,7 @@ class ChildSpec:
     kwargs: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     logging_level: int | None = None
+    key: ClusterKey | None = None
 
 
 def encode_search_path(search_path: list[str]) -> bytes:

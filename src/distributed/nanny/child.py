@@ -21,8 +21,10 @@ from typing import IO, Any
 
 from distributed import config, uploads
 from distributed.collector import tune_garbage_collector
+from distributed.forks import on_signal, own, own_loop
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
+from distributed.security.keys import adopt_key
 from distributed.utils import import_term
 
 logger = logging.getLogger("distributed.nanny.child")
@@ -32,13 +34,14 @@ _PR_SET_PDEATHSIG = 1
 
 def main(channel: IO[bytes]) -> None:
     """Run the worker that the nanny describes; does not return."""
-    nanny = channel.fileno()
+    nanny = own(channel)
     try:
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
 
         uploads.own_process = True
 
         spec = read_spec(channel)
+        adopt_key(spec.key)
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -68,6 +71,7 @@ def _report_failure(nanny: int, error: BaseException) -> None:
 async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bool]:
     """Run the worker; the exit status, and whether the scheduler has ended it."""
     loop = asyncio.get_running_loop()
+    own_loop(loop)
     worker_class = spec.worker_class
     if isinstance(worker_class, str):
         worker_class = import_term(worker_class)
@@ -113,8 +117,8 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
         daemon=True,
     )
     guard.start()
-    loop.add_signal_handler(signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
-    loop.add_signal_handler(signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
+    on_signal(loop, signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
+    on_signal(loop, signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
     try:
         await guarded.wait()  # before any task runs: one may keep other threads from running
         await worker

@@ -30,6 +30,7 @@ from distributed.nanny.witness import Witness
 from distributed.preloading import PreloadManager, process_preloads
 from distributed.scheduler_file import read_scheduler_address
 from distributed.security import Security
+from distributed.security.keys import environment_key
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -390,15 +391,17 @@ class Nanny(Operations):
 
         security = self.security or Security()
         security.cluster_key()  # looked up here: the child need not be able to
+        env = worker_environment(self.env)
         spec = ChildSpec(
             worker_class=self.worker_class,
             scheduler=self.scheduler_address,
             kwargs={**self._worker_kwargs, "security": security, "nanny": self.address},
             config=dask.config.merge(configuration.snapshot(), self.config),
             logging_level=self._logging_level(),
+            key=environment_key(env),
         )
         launched, self._launched = self._launched, None
-        return self._witness.follow(WorkerProcess(spec, env=worker_environment(self.env), launched=launched))
+        return self._witness.follow(WorkerProcess(spec, env=env, launched=launched))
 
     def _logging_level(self) -> int:
         own = logging.getLogger("distributed").getEffectiveLevel()

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from distributed import uploads
+from distributed.forks import disown, own
 from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
+from distributed.security.keys import ENVIRONMENT_VARIABLE
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -49,6 +51,11 @@ class WorkerStartError(RuntimeError):
         return self.error == "TimeoutError"
 
 
+def without_key(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which tasks, and what they start, find no cluster key."""
+    return {name: value for name, value in env.items() if name != ENVIRONMENT_VARIABLE}
+
+
 class LaunchedProcess:
     """A worker process that has begun to import, and waits to be told what worker it is to run.
 
@@ -58,11 +65,13 @@ class LaunchedProcess:
     Parameters
     ----------
     env : mapping, optional
-        The whole environment of the process; default: this process's.
+        The whole environment of the process; default: this process's. The cluster key, if it is there, is left out:
+        that goes over the line.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.line, theirs = socket.socketpair()
+        self.owned = own(self.line)
         try:
             with theirs:
                 self.popen = subprocess.Popen(
@@ -70,19 +79,24 @@ class LaunchedProcess:
                     [sys.executable, "-P", _BOOT, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    env=env,
+                    env=without_key(os.environ if env is None else env),
                     process_group=0,  # Ctrl-C is for the nanny; what tasks start ends with the worker
                 )
             self.line.sendall(encode_search_path(uploads.search_path()))
         except OSError:
-            self.line.close()
+            self.close_line()
             raise
 
     def discard(self) -> None:
         """End the process: nobody needs it."""
-        self.line.close()
+        self.close_line()
         self.popen.kill()
         self.popen.wait()
+
+    def close_line(self) -> None:
+        """Hang up."""
+        disown(self.owned)
+        self.line.close()
 
 
 class WorkerProcess:
@@ -130,6 +144,7 @@ class WorkerProcess:
     ) -> None:
         self.spec = spec
         self.env = env
+        self._parent = os.getpid()
         self._launched = launched
         self.on_exit = on_exit
         self.pid: int | None = None
@@ -151,8 +166,8 @@ class WorkerProcess:
         return f"<WorkerProcess {self.pid}: {state}>"
 
     def is_alive(self) -> bool:
-        """Whether the process has been started and has not ended."""
-        return self._popen is not None and self.returncode is None
+        """Whether the process has been started and has not ended. A fork of its nanny has nothing to do with it."""
+        return self._popen is not None and self.returncode is None and self._parent == os.getpid()
 
     async def start(self, timeout: float | None = None) -> None:
         """Start the process and wait until its worker runs.
@@ -177,6 +192,7 @@ class WorkerProcess:
         self._popen = launched.popen
         self.pid = self._popen.pid
         self._watch_exit(loop)
+        self._owned = launched.owned
         reader, self._writer = await asyncio.open_connection(sock=launched.line)
         self._reading = asyncio.create_task(self._read(reader))
         self._writer.write(encode_spec(self.spec))
@@ -307,6 +323,7 @@ class WorkerProcess:
             await asyncio.wait([self._reading], timeout=1)
             self._reading.cancel()
         if self._writer is not None:
+            disown(self._owned)
             self._writer.close()
         if not self._started.done():
             message = f"worker process {self.pid} {self.describe_exit()} before it ran; see its output above"

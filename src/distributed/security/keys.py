@@ -11,12 +11,17 @@ import secrets
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from distributed.exceptions import KeyFileError, KeyNotFoundError, SecurityError
 
 KEY_NBYTES = 32
 ENVIRONMENT_VARIABLE = "DISTRIBUTED_KEY"
+
+
+#: What ``DISTRIBUTED_KEY`` said, in a process that no longer has it in its environment.
+_adopted: ClusterKey | None = None
 
 
 class ClusterKey:
@@ -92,8 +97,50 @@ class ClusterKey:
 def default_key_path() -> Path:
     """``distributed/cluster.key`` in the user's configuration directory (``XDG_CONFIG_HOME`` or ``~/.config``)."""
     home = os.environ.get("XDG_CONFIG_HOME") or ""
-    base = Path(home) if os.path.isabs(home) else Path.home() / ".config"
-    return base / "distributed" / "cluster.key"
+    if os.path.isabs(home):
+        return Path(home) / "distributed" / "cluster.key"
+    try:
+        return Path.home() / ".config" / "distributed" / "cluster.key"
+    except RuntimeError:
+        raise KeyNotFoundError(
+            f"user {os.geteuid()} has no home directory (HOME is not set, and the system does not know this user), so "
+            f"there is no place for a cluster key: set {ENVIRONMENT_VARIABLE}, give --key-file FILE, or set HOME or "
+            "XDG_CONFIG_HOME to a directory that belongs to this user"
+        ) from None
+
+
+def adopt_key(key: ClusterKey | None) -> None:
+    """Have :func:`find_key` take this one for what ``DISTRIBUTED_KEY`` says."""
+    global _adopted
+    _adopted = key
+
+
+def environment_key(environ: Mapping[str, str]) -> ClusterKey | None:
+    """What ``DISTRIBUTED_KEY`` says in this environment, or said in this process before :func:`hide_key`."""
+    text = environ.get(ENVIRONMENT_VARIABLE)
+    return ClusterKey.parse(text, f"the environment variable {ENVIRONMENT_VARIABLE}") if text else _adopted
+
+
+def hide_key() -> None:
+    """Take ``DISTRIBUTED_KEY`` out of the environment of this process, which knows it from now on.
+
+    For processes that run tasks: what tasks start, log or send home shall not hold the key. The value is also wiped
+    where the system shows the environment with which the process began.
+    """
+    key = environment_key(os.environ)
+    text = os.environ.get(ENVIRONMENT_VARIABLE)
+    if text is None:
+        return
+    adopt_key(key)
+    if sys.platform == "linux":
+        import ctypes
+
+        getenv = ctypes.CDLL(None).getenv
+        getenv.restype = ctypes.c_void_p
+        place = getenv(ENVIRONMENT_VARIABLE.encode())
+        if place:
+            ctypes.memset(place, 0, len(os.fsencode(text)))
+    del os.environ[ENVIRONMENT_VARIABLE]
 
 
 def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = None) -> ClusterKey:
@@ -117,13 +164,13 @@ def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = 
         When the file cannot be trusted: others may read or write it, it belongs to someone else, or is no key.
     """
     if key_file is None:
-        text = os.environ.get(ENVIRONMENT_VARIABLE)
-        if text:
-            return ClusterKey.parse(text, f"the environment variable {ENVIRONMENT_VARIABLE}")
+        said = environment_key(os.environ)
+        if said is not None:
+            return said
         from distributed.config import get
 
         key_file = get("distributed.security.key-file", None)
-    path = default_key_path() if key_file is None else Path(key_file).expanduser()
+    path = default_key_path() if key_file is None else Path(os.path.expanduser(key_file))
     key = read_key_file(path)
     if key is not None:
         return key

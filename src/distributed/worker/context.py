@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from distributed.forks import in_child
 from distributed.threadstate import current_run, current_slot, thread_state
 from distributed.worker.executor import Slot
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 #: Workers of this process that run, by id, in the order of their start.
 workers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+
+in_child(workers.clear)
 
 
 def get_worker() -> Worker:

@@ -26,6 +26,7 @@ from time import perf_counter, time
 from typing import Any, NamedTuple
 
 from distributed.exceptions import Reschedule
+from distributed.forks import end_child, in_child
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import unpack
 from distributed.protocol.refs import resolving
@@ -413,11 +414,28 @@ class Executor:
             slot.seceded = False
             self._end_one(None)
 
+    def leave_behind(self) -> None:
+        """In the child of a task: end when the task does, whichever way."""
+        self._notified = False
+        self._wake = end_child
+        self._failure = lambda ts, error: end_child(error)  # type: ignore[method-assign]
+
     def _end_one(self, event: threading.Event | None) -> None:
         self._retire.append(event)
         with contextlib.suppress(IndexError):  # nobody sleeps, and whoever is about to will look first
             self._idle.pop()
             self._tokens.put(None)
+
+
+def _in_child() -> None:
+    """The thread of a task has forked: in the child it has no worker, and does nothing when it comes back to us."""
+    slot, thread_state.slot = thread_state.slot, None
+    current_run.set(None)
+    if slot is not None:
+        slot.executor.leave_behind()
+
+
+in_child(_in_child)
 
 
 def _take(items: list[Any]) -> list[Any]:
