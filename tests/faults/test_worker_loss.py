@@ -15,6 +15,7 @@ from fault_tasks import (
     add,
     exit_with,
     inc,
+    kill_by_child,
     kill_own_process,
     noted,
     notes,
@@ -24,7 +25,7 @@ from fault_tasks import (
 )
 from system_bench import alive, wait_until
 
-from distributed import Client
+from distributed import Client, wait
 from distributed.exceptions import KilledWorker, LostDataError
 
 HOW = {
@@ -32,6 +33,8 @@ HOW = {
     "os._exit 0": (exit_with, (0,), "ended with exit status 0"),
     "SIGKILL": (kill_own_process, (int(signal.SIGKILL),), "was killed by SIGKILL"),
     "SIGSEGV": (segfault, (), "was killed by SIGSEGV"),
+    "SIGTERM": (kill_own_process, (int(signal.SIGTERM),), "was killed by SIGTERM"),
+    "SIGTERM of its child": (kill_by_child, ("TERM",), "was killed by SIGTERM"),
 }
 
 
@@ -64,6 +67,34 @@ def test_a_task_that_kills_its_workers(bench: FaultBench, how: str) -> None:
                 lambda: len(client.scheduler_info()["workers"]) == 2, "the nannies have started others"
             )
     assert all(command.process.poll() is None for command in commands) or how == "os._exit 0"
+
+
+def test_nannies_live_however_often_tasks_end_their_workers(bench: FaultBench) -> None:
+    """Even at the very first moment; and what others have submitted is done."""
+    bench.configure(scheduler__allowed_failures=1, nanny__max_quick_failures=2, nanny__quick_failure="60s")
+    _, address = bench.scheduler()
+    with Client(address) as other, Client(address) as client:
+        bad = client.map(exit_with, [1] * 5, pure=False, priority=10)
+        good = other.map(inc, range(200))
+        commands = [bench.worker(address) for _ in range(2)]
+        assert other.gather(good) == list(range(1, 201))
+        wait(bad, timeout=120)
+        assert {future.status for future in bad} == {"error"}
+        client.wait_for_workers(2, timeout=30)
+    assert all(command.process.poll() is None for command in commands)
+
+
+def test_nannies_live_however_often_somebody_kills_their_workers(bench: FaultBench) -> None:
+    bench.configure(nanny__max_quick_failures=2, nanny__quick_failure="60s")
+    _, address = bench.scheduler()
+    command = bench.worker(address)
+    with Client(address) as client:
+        for i in range(5):
+            pid = wait_until(lambda: command.children, "a worker runs")[0]
+            assert client.submit(inc, i).result(timeout=30) == i + 1
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: not alive(pid), "it is gone")  # type: ignore[misc]
+        assert client.submit(inc, 10).result(timeout=30) == 11
 
 
 def test_scattered_data_that_is_lost_is_a_clear_error(bench: FaultBench) -> None:

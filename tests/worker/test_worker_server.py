@@ -664,7 +664,8 @@ def test_a_worker_whose_scheduler_stays_away_ends_by_itself(caplog: pytest.LogCa
         worker = await Worker(scheduler)
         await scheduler.close()
         async with asyncio.timeout(10):
-            await worker.finished()
+            with pytest.raises(TimeoutError, match="no scheduler answers"):
+                await worker.finished()
         assert worker.status is Status.closed
 
     with caplog.at_level(logging.WARNING), dask.config.set({"distributed.worker.reconnect-timeout": "200ms"}):

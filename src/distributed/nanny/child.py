@@ -21,9 +21,10 @@ from typing import IO, Any
 
 from distributed import config, uploads
 from distributed.collector import tune_garbage_collector
-from distributed.forks import on_signal, own, own_loop
+from distributed.forks import own, own_loop
 from distributed.loops import new_event_loop
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
+from distributed.nanny.signals import Signals
 from distributed.security.keys import adopt_key
 from distributed.utils import import_term
 
@@ -34,6 +35,11 @@ _PR_SET_PDEATHSIG = 1
 
 def main(channel: IO[bytes]) -> None:
     """Run the worker that the nanny describes; does not return."""
+    signals = Signals()
+    signals.run(lambda: _work(channel, signals), "distributed-worker")
+
+
+def _work(channel: IO[bytes], signals: Signals) -> None:
     nanny = own(channel)
     try:
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
@@ -45,11 +51,10 @@ def main(channel: IO[bytes]) -> None:
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            status, dismissed = runner.run(_run(spec, channel, nanny))
+            status, dismissed = runner.run(_run(spec, channel, nanny, signals))
         with contextlib.suppress(OSError):  # the nanny may be gone by now
-            os.write(
-                nanny, encode_line("ended", dismissed=dismissed)
-            )  # an exit without it was a task's doing
+            # An exit without it was a task's doing.
+            os.write(nanny, encode_line("ended", dismissed=dismissed))
     except EOFError:
         status = 1
     except BaseException as error:
@@ -68,7 +73,7 @@ def _report_failure(nanny: int, error: BaseException) -> None:
         os.write(nanny, encode_line("failed", error=type(error).__name__, message=message, traceback=text))
 
 
-async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bool]:
+async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int, signals: Signals) -> tuple[int, bool]:
     """Run the worker; the exit status, and whether the scheduler has ended it."""
     loop = asyncio.get_running_loop()
     own_loop(loop)
@@ -79,13 +84,13 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
     status = 0
     closing: list[asyncio.Task[Any]] = []
 
-    def close(exit_status: int, reason: str) -> None:
+    def close(exit_status: int, reason: str = "SIGINT") -> None:
         nonlocal status
         if not closing:
             status = exit_status
         closing.append(loop.create_task(_close(worker, reason)))
 
-    def leave(exit_status: int, reason: str, timeout: float | None = None) -> None:
+    def leave(exit_status: int, reason: str = "SIGTERM", timeout: float | None = None) -> None:
         nonlocal status
         if not closing:
             status = exit_status
@@ -117,8 +122,7 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
         daemon=True,
     )
     guard.start()
-    on_signal(loop, signal.SIGTERM, leave, 128 + signal.SIGTERM, "SIGTERM")
-    on_signal(loop, signal.SIGINT, close, 128 + signal.SIGINT, "SIGINT")
+    signals.on_signal = lambda number: _call_soon(loop, leave if number == signal.SIGTERM else close, number)
     try:
         await guarded.wait()  # before any task runs: one may keep other threads from running
         await worker
@@ -137,6 +141,11 @@ async def _run(spec: ChildSpec, channel: IO[bytes], nanny: int) -> tuple[int, bo
         await asyncio.wait(closing)
         return status, False
     return EXIT_RESTART if getattr(worker, "wants_restart", False) else 0, getattr(worker, "dismissed", False)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, end: Callable[[int], None], signum: int) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process is about to end
+        loop.call_soon_threadsafe(end, 128 + signum)
 
 
 async def _close(worker: Any, reason: str) -> None:

@@ -177,6 +177,7 @@ class Nanny(Operations):
         self._launched: LaunchedProcess | None = None
         self._witness = Witness()
         self._failure: Exception | None = None
+        self._network_ended = False
         handlers: dict[str, Callable[..., Any]] = {
             "instantiate": self.instantiate,
             "kill": self.kill,
@@ -293,6 +294,7 @@ class Nanny(Operations):
 
     def scheduler_closes(self, reason: str = "") -> None:
         """The network ends: end the worker, and this nanny."""
+        self._network_ended = True
         self.terminate(reason=f"the scheduler closed the network: {reason}")
 
     async def leave(self, timeout: float | None = None, reason: str = "nanny-leave") -> None:
@@ -372,7 +374,7 @@ class Nanny(Operations):
     def dismissed(self) -> bool:
         """Whether the scheduler has ended the worker."""
         process = self._supervisor.process
-        return process is not None and process.dismissed
+        return self._network_ended or (process is not None and process.dismissed)
 
     def is_alive(self) -> bool:
         """Whether there is a worker process."""

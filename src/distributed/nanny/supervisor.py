@@ -13,7 +13,7 @@ from distributed.nanny.process import WorkerProcess, WorkerStartError
 logger = logging.getLogger("distributed.nanny")
 
 _MAX_DELAY = 5.0  # seconds between two starts
-_MAX_PAUSE = 1.0  # of a worker that could start and then died, of which its tasks are to blame
+_MAX_PAUSE = 0.2  # of a worker that could start and then died, of which its tasks are to blame
 
 
 def restart_delay(nfailures: int) -> float:
