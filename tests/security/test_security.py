@@ -12,6 +12,7 @@ import pytest
 from distributed.comm import listen
 from distributed.exceptions import KeyNotFoundError, SecurityError
 from distributed.security import ClusterKey, Security, find_key
+from distributed.security.keys import create_key_file
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,9 @@ def test_where_the_key_comes_from(tmp_path: Path) -> None:
         _ = Security().key
     with pytest.raises(KeyNotFoundError):
         _ = Security(key_file=tmp_path / "none").key
-    made = Security(key_file=tmp_path / "made").cluster_key(create=True)
-    assert Security(key_file=tmp_path / "made").key == made
+    with pytest.raises(KeyNotFoundError, match="typo: there is no such file"):
+        Security(key_file=tmp_path / "typo").cluster_key(create=True)
+    assert not (tmp_path / "typo").exists()
     assert find_key(create=True) == Security().key
     assert Security(insecure=True).key is None
     assert Security(insecure=True).cluster_key(create=True) is None
@@ -85,8 +87,10 @@ def test_settings_are_the_defaults(tmp_path: Path) -> None:
         assert not Security(insecure=False).insecure
         assert not Security(key=b"x" * 32).insecure
         assert not Security(require_encryption=False, tls_ca_file="other").require_encryption
-        made = find_key(create=True)
-        assert find_key(key_file=tmp_path / "configured") == made
+        with pytest.raises(KeyNotFoundError, match="configured: there is no such file"):
+            find_key(create=True)
+        made = create_key_file(tmp_path / "configured")
+        assert find_key() == made
     assert not Security().insecure
 
 

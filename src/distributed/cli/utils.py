@@ -11,6 +11,9 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
+from distributed.exceptions import UntrustedPathError
+from distributed.private_files import write_private
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
@@ -133,8 +136,9 @@ def pid_file(path: str | None) -> Iterator[None]:
         yield
         return
     try:
-        with open(path, "w") as file:
-            file.write(f"{os.getpid()}\n")
+        write_private(path, f"{os.getpid()}\n".encode(), mode=0o644)
+    except UntrustedPathError as error:
+        raise Fatal(f"cannot write the pid file: {error}") from None
     except OSError as error:
         raise Fatal(f"cannot write the pid file {path}: {error.strerror}") from None
     try:

@@ -21,6 +21,7 @@ from distributed.exceptions import CommClosedError, ProtocolError, SecurityError
 from distributed.logs import silence_logging
 from distributed.loops import seconds
 from distributed.preloading import PreloadManager, process_preloads
+from distributed.private_files import scratch_space
 from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
 from distributed.scheduler_file import read_scheduler_address
 from distributed.usage import ProcessorMeter, open_files, process_memory
@@ -183,7 +184,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.memory_limit = system.worker_memory_limit(memory_limit, self.nthreads)
         self.local_directory = os.path.abspath(
-            local_directory or config.get("temporary-directory", None) or system.scratch_space()
+            local_directory or config.get("temporary-directory", None) or scratch_space()
         )
         self.nanny = getattr(nanny, "address", nanny)
         self.death_timeout = _seconds(death_timeout, "distributed.worker.death-timeout")
