@@ -53,6 +53,7 @@ class Surface:
     stream_handlers: dict[str, Callable[..., Any]]
     local_directory: str | None = None
     _made_directory: str | None = None  # removed at the end
+    _blocked_operations: frozenset[str] = frozenset()
     digests_total: defaultdict[Any, float]
     digests_max: dict[Any, float]
 
@@ -155,7 +156,7 @@ class Surface:
         """Take the stream messages of a connection until it is closed.
 
         Each goes to the function that :attr:`stream_handlers` has for the name of its type (``"WorkerEvent"``), called
-        with the message and ``extra`` as keywords. One without a function is logged and dropped.
+        with the message and ``extra`` as keywords. One without a function, or blocked, is logged and dropped.
         """
         closed = asyncio.Event()
         comm.on_close.append(lambda _: closed.set())
@@ -163,7 +164,7 @@ class Surface:
         def on_stream(messages: list[Message]) -> None:
             for message in messages:
                 name = type(message).__name__
-                handler = self.stream_handlers.get(name)
+                handler = None if name in self._blocked_operations else self.stream_handlers.get(name)
                 if handler is None:
                     logger.warning("no stream handler for %s of %s", name, comm.peer_address)
                 else:

@@ -45,6 +45,9 @@ class LocalCluster(SpecCluster):
         Default: the user's cluster key, made now if there is none; True: a key for this cluster only.
     protocol : str, optional
         ``"tcp://"``, or ``"inproc://"`` (the default if not ``processes``).
+    blocked_handlers : list of str, optional
+        Operations of the scheduler that are refused, such as ``["run_function"]``; for those of workers, set
+        ``distributed.worker.blocked-handlers``.
     interface : str, optional
         Network interface to listen on.
     worker_class : type, optional
@@ -127,6 +130,7 @@ class LocalCluster(SpecCluster):
             "security": resolved,
             "dashboard": bool(dashboard_address),
             "dashboard_address": dashboard_address,
+            **({} if blocked_handlers is None else {"blocked_handlers": blocked_handlers}),
             **(scheduler_kwargs or {}),
         }
         worker = {"cls": worker_class, "options": worker_options}

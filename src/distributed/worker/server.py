@@ -159,20 +159,16 @@ class Worker(Extending, WorkerSurface, TaskClients):
         data: Any = None,
         scheduler_sni: str | None = None,
         WorkerStateClass: Any = WorkerState,
+        blocked_handlers: Any = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
             raise TypeError(f"Worker got unknown parameters: {', '.join(sorted(kwargs))}")
         super().__init__(
-            blocked_handlers=config.get("distributed.worker.blocked-handlers"), security=_security(security)
+            blocked_handlers=_first(blocked_handlers, "distributed.worker.blocked-handlers"),
+            security=_security(security),
         )
-        self.handlers.update(
-            {
-                op: func
-                for op, func in {**self.operations(), **self.surface_operations()}.items()
-                if op not in self._blocked()
-            }
-        )
+        self.add_handlers({**self.operations(), **self.surface_operations()})
         self.init_extending()
         self.add_handlers(self.extensions.handlers())
         self.scheduler_address = _scheduler_address(scheduler_ip, scheduler_port, scheduler_file)
@@ -551,9 +547,6 @@ class Worker(Extending, WorkerSurface, TaskClients):
         return values
 
     heartbeat = _beat
-
-    def _blocked(self) -> set[str]:
-        return set(config.get("distributed.worker.blocked-handlers") or ())
 
 
 def system_id() -> str:
