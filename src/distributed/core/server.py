@@ -19,7 +19,7 @@ from distributed.core.pool import ConnectionPool, PooledRPCCall
 from distributed.core.status import Status
 from distributed.core.surface import Surface
 from distributed.core.versions import get_versions
-from distributed.security import Security
+from distributed.security import Security, as_security
 
 logger = logging.getLogger("distributed.core")
 
@@ -89,7 +89,7 @@ class Server(Surface):
             security = connection_args.get("security")
         self.id = id or f"{type(self).__name__}-{uuid.uuid4()}"
         self.status = Status.init
-        self.security = security
+        self.security = security = as_security(security)
         names = (blocked_handlers,) if isinstance(blocked_handlers, str) else blocked_handlers or ()
         self._blocked_operations = frozenset(name.replace("-", "_") for name in names)
         self._blocked_functions: list[Handler] = []

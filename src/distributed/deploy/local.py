@@ -10,7 +10,7 @@ from typing import Any
 from distributed import system
 from distributed.deploy.spec import SpecCluster
 from distributed.exceptions import KeyFileError
-from distributed.security import ClusterKey, Security
+from distributed.security import ClusterKey, Security, as_security
 from distributed.security.keys import default_key_path
 
 logger = logging.getLogger("distributed.deploy")
@@ -231,6 +231,7 @@ def share_memory(limit: Any, n_workers: int, nthreads: int) -> int | None:
 
 def local_security(security: Security | bool | None) -> Security:
     """The user's key, so that clients find this cluster by its address; where it cannot be kept, one in memory."""
+    security = as_security(security)
     if isinstance(security, Security):
         security.cluster_key(create=True)
         return security

@@ -166,7 +166,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             raise TypeError(f"Worker got unknown parameters: {', '.join(sorted(kwargs))}")
         super().__init__(
             blocked_handlers=_first(blocked_handlers, "distributed.worker.blocked-handlers"),
-            security=_security(security),
+            security=security,
         )
         self.add_handlers({**self.operations(), **self.surface_operations()})
         self.init_extending()
@@ -583,11 +583,3 @@ def _seconds(given: float | str | None, key: str | None) -> float | None:
 
 def _first(given: Any, key: str) -> Any:
     return config.get(key, None) if given is None else given
-
-
-def _security(given: Any) -> Any:
-    if isinstance(given, Mapping):
-        from distributed.security import Security
-
-        return Security(**given)
-    return given
