@@ -8,7 +8,8 @@
     ├── SecurityError
     │   ├── AuthenticationError       the two sides do not hold the same cluster key
     │   ├── KeyNotFoundError          no cluster key anywhere
-    │   └── KeyFileError              the key file cannot be trusted or read
+    │   ├── KeyFileError              the key file cannot be trusted or read
+    │   └── UntrustedPathError        another user of the machine could replace or write a file of ours
     ├── RemoteError                   a remote operation failed and its own exception cannot be rebuilt here
     ├── Reschedule                    raised by a task: run me elsewhere
     ├── KilledWorker                  a task was running on too many workers as they died
@@ -56,6 +57,10 @@ class KeyNotFoundError(SecurityError):
 
 class KeyFileError(SecurityError):
     """The file of the cluster key cannot be read, or others could have read or written it."""
+
+
+class UntrustedPathError(SecurityError):
+    """A file or directory of ours could be owned, replaced or written by another user of the machine."""
 
 
 class CommClosedError(OSError):

@@ -99,13 +99,6 @@ def worker_memory_limit(
     return min(int(limit), total) or None
 
 
-def scratch_space() -> str:
-    """The directory for files of servers where nobody names another one; it need not exist."""
-    import tempfile  # brings much along, and most processes never need it
-
-    return os.path.join(tempfile.gettempdir(), "dask-scratch-space")
-
-
 def _nbytes(text: str) -> int:
     from dask.utils import parse_bytes
 

@@ -25,6 +25,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from distributed import importing
+from distributed.private_files import write_upload
 
 logger = logging.getLogger(__name__)
 
@@ -205,15 +206,13 @@ def _read(path: str) -> bytes | None:
 
 def _write(path: str, content: bytes) -> None:
     """All of it or nothing. Its time is another than that of what was there: Python knows compiled files by it."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         earliest = int(os.stat(path).st_mtime) + 1.0
     except OSError:
         earliest = 0.0
     beside = f"{path}.{os.getpid()}-{time.monotonic_ns()}"
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
+        write_upload(beside, content)
         if earliest > time.time():
             os.utime(beside, (earliest, earliest))
         os.replace(beside, path)

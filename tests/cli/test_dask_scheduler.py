@@ -69,6 +69,10 @@ def test_insecure_is_said_aloud(bench: Bench) -> None:
         (["--host", "no.such.host.invalid"], r"no\.such\.host\.invalid"),
         (["--interface", "nope0"], r"no network interface named 'nope0'"),
         (["--key-file", "-"], "what was read from standard input is not a cluster key"),
+        (
+            ["--key-file", "/no/such/key"],
+            r"no cluster key at /no/such/key: there is no such file; look at its name",
+        ),
         (["--tls-cert", "cert.pem"], "does not encrypt"),
         (["--pid-file", "/no/such/folder/pid"], r"cannot write the pid file /no/such/folder/pid"),
         (["--scheduler-file", "/no/such/folder/file"], r"/no/such/folder"),

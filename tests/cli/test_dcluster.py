@@ -75,6 +75,7 @@ def test_banner() -> None:
         (["--hostfile", "/nowhere/hosts"], "the hostfile /nowhere/hosts cannot be read"),
         (["a", "--memory-limit", "much"], "much"),
         (["a", "--insecure", "--key-file", "x"], "exclude each other"),
+        (["a", "--key-file", "/no/such/key"], "no cluster key at /no/such/key: there is no such file"),
         (["a", "--nonsense"], "No such option"),
         (["a", "--worker-args", "'"], "No closing quotation"),
     ],

@@ -173,7 +173,7 @@ def test_blocked_handlers_are_refused(run: Run, security: Security) -> None:
     async def main() -> None:
         async with Calculator(security=security, blocked_handlers=["add"]) as server:
             async with rpc(server.address, security=security) as remote:
-                with pytest.raises(ValueError, match="'add' is blocked"):
+                with pytest.raises(ValueError, match="'add' has been explicitly disallowed in Calculator"):
                     await remote.add(a=1, b=2)
 
     run(main())

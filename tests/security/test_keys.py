@@ -63,8 +63,28 @@ def test_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_named_must_be_there(home: Path) -> None:
-    with pytest.raises(KeyNotFoundError, match="does not exist"):
+    with pytest.raises(KeyNotFoundError, match="there is no such file; look at its name, or copy"):
         find_key(key_file=home / "missing")
+
+
+def test_a_key_is_never_made_where_somebody_has_named_a_file(home: Path) -> None:
+    with pytest.raises(KeyNotFoundError, match="there is no such file"):
+        find_key(create=True, key_file=home / "typo" / "cluster.key")
+    assert not (home / "typo").exists()
+
+
+def test_no_umask_opens_the_directories_of_the_key() -> None:
+    before = os.umask(0)
+    try:
+        find_key(create=True)
+    finally:
+        os.umask(before)
+    path = default_key_path()
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent, path.parent.parent)] == [
+        0o600,
+        0o700,
+        0o700,
+    ]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o602, 0o777])

@@ -9,9 +9,12 @@ from pathlib import Path
 import dask
 import pytest
 
+from distributed import Client, LocalCluster, Scheduler, Worker
 from distributed.comm import listen
+from distributed.core import Server
 from distributed.exceptions import KeyNotFoundError, SecurityError
 from distributed.security import ClusterKey, Security, find_key
+from distributed.security.keys import create_key_file
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +63,50 @@ def test_where_the_key_comes_from(tmp_path: Path) -> None:
         _ = Security().key
     with pytest.raises(KeyNotFoundError):
         _ = Security(key_file=tmp_path / "none").key
-    made = Security(key_file=tmp_path / "made").cluster_key(create=True)
-    assert Security(key_file=tmp_path / "made").key == made
+    with pytest.raises(KeyNotFoundError, match="typo: there is no such file"):
+        Security(key_file=tmp_path / "typo").cluster_key(create=True)
+    assert not (tmp_path / "typo").exists()
     assert find_key(create=True) == Security().key
     assert Security(insecure=True).key is None
     assert Security(insecure=True).cluster_key(create=True) is None
     assert Security.temporary().key != Security.temporary().key
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"), [("no", False), ("false", False), ("off", False), ("yes", True), (1, True)]
+)
+def test_a_setting_that_says_no_does_not_mean_yes(value: object, truth: bool) -> None:
+    with dask.config.set({"distributed.security.insecure": value}):
+        assert Security().insecure is truth
+    with dask.config.set({"distributed.comm.require-encryption": value}):
+        assert Security().require_encryption is truth
+
+
+def test_a_setting_that_says_neither_is_an_error() -> None:
+    with dask.config.set({"distributed.security.insecure": "maybe"}):
+        with pytest.raises(
+            SecurityError, match=r"distributed\.security\.insecure must be true or false, not 'maybe'"
+        ):
+            Security()
+
+
+def test_parameters_may_be_a_dict_and_nothing_else_is_taken_for_nothing() -> None:
+    async def main() -> None:
+        key = ClusterKey.generate().text()
+        given = {"key": key}
+        async with (
+            Scheduler(port=0, host="127.0.0.1", security=given) as scheduler,
+            Worker(scheduler.address, security=given, nthreads=1),
+            Client(scheduler.address, security=given, asynchronous=True) as client,
+        ):
+            assert await client.submit(abs, -1) == 1
+        async with LocalCluster(n_workers=0, protocol="tcp", security=given, asynchronous=True) as cluster:
+            assert cluster.security.key.text() == key
+        for make in (Server, Client, LocalCluster):
+            with pytest.raises(TypeError, match="security must be a Security"):
+                make(security="tls")
+
+    asyncio.run(main())
 
 
 def test_settings_are_the_defaults(tmp_path: Path) -> None:
@@ -85,8 +126,10 @@ def test_settings_are_the_defaults(tmp_path: Path) -> None:
         assert not Security(insecure=False).insecure
         assert not Security(key=b"x" * 32).insecure
         assert not Security(require_encryption=False, tls_ca_file="other").require_encryption
-        made = find_key(create=True)
-        assert find_key(key_file=tmp_path / "configured") == made
+        with pytest.raises(KeyNotFoundError, match="configured: there is no such file"):
+            find_key(create=True)
+        made = create_key_file(tmp_path / "configured")
+        assert find_key() == made
     assert not Security().insecure
 
 

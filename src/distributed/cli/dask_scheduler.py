@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from typing import Any
 
@@ -178,7 +179,12 @@ def _explain(security: Security, key_file: str | None, address: str) -> None:
         return
     path = key_file or str(default_key_path())
     tell(NAME, f"cluster key {key.id}, in {path}")
-    tell(NAME, f"a host that does not share this file:  ssh HOST dworker {address} --key-file - < {path}")
+    tell(NAME, f"a host that does not share this file:  {line_for_another_host(address, path)}")
+
+
+def line_for_another_host(address: str, key_file: str) -> str:
+    """The shell's line by which a worker runs on a host until its SSH connection ends: what it reads stays open."""
+    return f"tail -n 1 -f {shlex.quote(key_file)} | ssh HOST dworker {address} --key-file - --stop-at-eof"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
+from distributed.exceptions import UntrustedPathError
 from distributed.forks import on_signal, own_loop
+from distributed.private_files import write_private
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
@@ -136,8 +138,9 @@ def pid_file(path: str | None) -> Iterator[None]:
         yield
         return
     try:
-        with open(path, "w") as file:
-            file.write(f"{os.getpid()}\n")
+        write_private(path, f"{os.getpid()}\n".encode(), mode=0o644)
+    except UntrustedPathError as error:
+        raise Fatal(f"cannot write the pid file: {error}") from None
     except OSError as error:
         raise Fatal(f"cannot write the pid file {path}: {error.strerror}") from None
     try:

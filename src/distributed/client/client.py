@@ -30,6 +30,7 @@ from distributed.core.extensions import CLIENT, Extensions
 from distributed.exceptions import CommClosedError
 from distributed.forks import in_child
 from distributed.loops import LeftBehind, Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
+from distributed.security import as_security
 
 _all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -110,7 +111,7 @@ class Client(
         self.id = f"Client-{name + '-' if name else ''}{uuid.uuid4()}"
         self.name = name or "client"
         self.cluster: Any = None
-        self.security = security
+        self.security = as_security(security)
         self.scheduler_file = scheduler_file
         self.direct_to_workers = direct_to_workers
         self.extensions = Extensions(self, CLIENT, extensions)

@@ -13,10 +13,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from distributed import config, uploads
+from distributed import uploads
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.scheduler.control import allow_code, unpack_code
 
 # ---------------------------------------------------------------- scheduler
 
@@ -66,11 +67,7 @@ class SchedulerPlugins:
         self, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> None:
         if isinstance(plugin, bytes | Serialized):
-            if not config.get("distributed.scheduler.pickle", True):
-                raise ValueError(
-                    "this scheduler takes no plugins of clients (setting distributed.scheduler.pickle)"
-                )
-            plugin = unpack(plugin)
+            plugin = unpack_code(plugin)
         scheduler = self.scheduler
         name = name or getattr(plugin, "name", None)
         if idempotent is None:
@@ -111,6 +108,7 @@ class SchedulerPlugins:
         return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        allow_code()
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
             weakref.finalize(self, uploads.remove, self._directory.name)

@@ -11,7 +11,7 @@ from distributed.comm.registry import connect
 from distributed.core.connection import Connection
 from distributed.core.status import Status
 from distributed.exceptions import RPCClosed
-from distributed.security import Security
+from distributed.security import Security, as_security
 
 
 class rpc:
@@ -66,7 +66,7 @@ class rpc:
         self.address = coerce_to_address(where)
         self.timeout = timeout
         self.status = Status.running
-        self._security = security or (connection_args or {}).get("security")
+        self._security = as_security(security) or (connection_args or {}).get("security")
         self._connection: Connection | None = None
         self._dialing: asyncio.Task[Connection] | None = None
 

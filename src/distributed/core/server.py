@@ -7,7 +7,7 @@ import logging
 import os
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from distributed.core.status import Status
 from distributed.core.surface import Surface
 from distributed.core.versions import get_versions
 from distributed.forks import in_child
-from distributed.security import Security
+from distributed.security import Security, as_security
 
 logger = logging.getLogger("distributed.core")
 
@@ -37,8 +37,8 @@ class Server(Surface):
     handlers : mapping of str to callable, optional
         Operations, beside ``identity``, ``terminate``, ``ping`` and ``versions``. See Connection for what a
         handler may be.
-    blocked_handlers : iterable of str, optional
-        Operations that are refused.
+    blocked_handlers : str or iterable of str, optional
+        Operations that are refused, under whatever other name they are served, too; also stream handlers of that name.
     stream_handlers : mapping of str to callable, optional
         See :meth:`handle_stream`.
     connection_limit : int
@@ -71,7 +71,7 @@ class Server(Surface):
     def __init__(
         self,
         handlers: Mapping[str, Handler] | None = None,
-        blocked_handlers: Iterable[str] | None = None,
+        blocked_handlers: str | Iterable[str] | None = None,
         stream_handlers: Mapping[str, Callable[..., Any]] | None = None,
         connection_limit: int = 512,
         deserialize: bool = True,
@@ -91,19 +91,22 @@ class Server(Surface):
             security = connection_args.get("security")
         self.id = id or f"{type(self).__name__}-{uuid.uuid4()}"
         self.status = Status.init
-        self.security = security
-        self.handlers: dict[str, Handler] = {
-            "identity": self.identity,
-            "terminate": self.terminate,
-            "ping": self.ping,
-            "echo": self.echo,
-            "get_logs": self.get_logs,
-            "versions": self.versions,
-            **(handlers or {}),
-        }
-        self._blocked_operations = frozenset(blocked_handlers or ())
-        for op in self._blocked_operations:
-            self.handlers[op] = _blocked(op)
+        self.security = security = as_security(security)
+        names = (blocked_handlers,) if isinstance(blocked_handlers, str) else blocked_handlers or ()
+        self._blocked_operations = frozenset(name.replace("-", "_") for name in names)
+        self._blocked_functions: list[Handler] = []
+        self.handlers: dict[str, Handler] = {}
+        self.add_handlers(
+            {
+                "identity": self.identity,
+                "terminate": self.terminate,
+                "ping": self.ping,
+                "echo": self.echo,
+                "get_logs": self.get_logs,
+                "versions": self.versions,
+                **(handlers or {}),
+            }
+        )
         self.pool = ConnectionPool(
             connection_limit,
             security=security,
@@ -125,9 +128,30 @@ class Server(Surface):
 
     def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
         """Serve these operations too; those that are blocked stay so."""
-        self.handlers.update(
-            {op: handler for op, handler in handlers.items() if op not in self._blocked_operations}
+        if self._blocked_operations:
+            blocked = self._blocked_functions
+            blocked += [handler for op, handler in handlers.items() if op in self._blocked_operations]
+            refusals = {op: self._refusal(op) for op, handler in handlers.items() if handler in blocked}
+            handlers = {**handlers, **refusals}
+        self.handlers.update(handlers)
+
+    def _refusal(self, op: str) -> Handler:
+        kind = type(self).__name__
+        text = (
+            f"the operation {op!r} has been explicitly disallowed in {kind} (blocked_handlers, or the setting "
+            "blocked-handlers)"
         )
+
+        def refuse(**kwargs: Any) -> Any:
+            raise ValueError(text)
+
+        return refuse
+
+    def _warn_of_blocked_names(self) -> None:
+        """A name that was misspelt blocks nothing: its operator has to know."""
+        unknown = self._blocked_operations.difference(self.handlers, self.stream_handlers)
+        if unknown:
+            logger.warning("%s has no operations to block named %s", self.id, ", ".join(sorted(unknown)))
 
     # ------------------------------------------------------------ hooks
 
@@ -152,6 +176,7 @@ class Server(Surface):
             self.loop = asyncio.get_running_loop()
             _running.add(self)
             keep_logs()
+            self._warn_of_blocked_names()
             try:
                 async with asyncio.timeout(self._timeout):
                     await self.on_start()
@@ -341,13 +366,6 @@ class Server(Surface):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address_safe!r}, status: {self.status.name}>"
-
-
-def _blocked(op: str) -> Callable[..., Awaitable[Any]]:
-    def refuse(**kwargs: Any) -> Any:
-        raise ValueError(f"the operation {op!r} is blocked here (setting blocked-handlers)")
-
-    return refuse
 
 
 #: Servers of this process that have been started.

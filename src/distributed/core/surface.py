@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distributed.comm.core import Comm, Listener
 from distributed.core.status import Status
+from distributed.private_files import fresh_directory, private_directory, scratch_space, write_upload
 from distributed.protocol.messages import Message
 from distributed.utils import import_file
 
@@ -51,6 +52,8 @@ class Surface:
     http_server: HTTPServer | None = None
     stream_handlers: dict[str, Callable[..., Any]]
     local_directory: str | None = None
+    _made_directory: str | None = None  # removed at the end
+    _blocked_operations: frozenset[str] = frozenset()
     digests_total: defaultdict[Any, float]
     digests_max: dict[Any, float]
 
@@ -73,6 +76,10 @@ class Surface:
         for callback in self.periodic_callbacks.values():
             callback.stop()
         self.stop_services()
+        if self._made_directory is not None:
+            import shutil
+
+            shutil.rmtree(self._made_directory, ignore_errors=True)
 
     # ------------------------------------------------------------ life
 
@@ -149,7 +156,7 @@ class Surface:
         """Take the stream messages of a connection until it is closed.
 
         Each goes to the function that :attr:`stream_handlers` has for the name of its type (``"WorkerEvent"``), called
-        with the message and ``extra`` as keywords. One without a function is logged and dropped.
+        with the message and ``extra`` as keywords. One without a function, or blocked, is logged and dropped.
         """
         closed = asyncio.Event()
         comm.on_close.append(lambda _: closed.set())
@@ -157,7 +164,7 @@ class Surface:
         def on_stream(messages: list[Message]) -> None:
             for message in messages:
                 name = type(message).__name__
-                handler = self.stream_handlers.get(name)
+                handler = None if name in self._blocked_operations else self.stream_handlers.get(name)
                 if handler is None:
                     logger.warning("no stream handler for %s of %s", name, comm.peer_address)
                 else:
@@ -178,11 +185,10 @@ class Surface:
             ``status`` "OK" and the ``nbytes`` written.
         """
         content = data.encode() if isinstance(data, str) else bytes(data)
-        import tempfile
-
-        directory = self.local_directory or tempfile.gettempdir()
-        path = os.path.join(directory, os.path.basename(filename))
-        await asyncio.to_thread(_write, path, content)
+        if self.local_directory is None:
+            self.local_directory = self._made_directory = fresh_directory(scratch_space(), "server-")
+        path = os.path.join(private_directory(self.local_directory), os.path.basename(filename))
+        await asyncio.to_thread(write_upload, path, content)
         if load:
             import_file(path)
         return {"status": "OK", "nbytes": len(content)}
@@ -299,12 +305,6 @@ class Surface:
         for service in self.services.values():
             if hasattr(service, "stop"):
                 service.stop()
-
-
-def _write(path: str, content: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(content)
 
 
 def _made_by(spec: Any) -> tuple[Callable[..., Any], Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from distributed import system
 from distributed.deploy.spec import SpecCluster
 from distributed.exceptions import KeyFileError, KeyNotFoundError
-from distributed.security import ClusterKey, Security
+from distributed.security import ClusterKey, Security, as_security
 from distributed.security.keys import default_key_path
 
 logger = logging.getLogger("distributed.deploy")
@@ -45,6 +45,9 @@ class LocalCluster(SpecCluster):
         Default: the user's cluster key, made now if there is none; True: a key for this cluster only.
     protocol : str, optional
         ``"tcp://"``, or ``"inproc://"`` (the default if not ``processes``).
+    blocked_handlers : list of str, optional
+        Operations of the scheduler that are refused, such as ``["run_function"]``; for those of workers, set
+        ``distributed.worker.blocked-handlers``.
     interface : str, optional
         Network interface to listen on.
     worker_class : type, optional
@@ -127,6 +130,7 @@ class LocalCluster(SpecCluster):
             "security": resolved,
             "dashboard": bool(dashboard_address),
             "dashboard_address": dashboard_address,
+            **({} if blocked_handlers is None else {"blocked_handlers": blocked_handlers}),
             **(scheduler_kwargs or {}),
         }
         worker = {"cls": worker_class, "options": worker_options}
@@ -227,6 +231,7 @@ def share_memory(limit: Any, n_workers: int, nthreads: int) -> int | None:
 
 def local_security(security: Security | bool | None) -> Security:
     """The user's key, so that clients find this cluster by its address; where it cannot be kept, one in memory."""
+    security = as_security(security)
     if isinstance(security, Security):
         security.cluster_key(create=True)
         return security

@@ -20,7 +20,7 @@ from distributed.core import Status
 from distributed.deploy.cluster import Cluster, no_default
 from distributed.deploy.process_interface import ProcessInterface
 from distributed.logs import silence_logging
-from distributed.security import Security
+from distributed.security import Security, as_security
 from distributed.utils import import_term
 
 __all__ = ["NoOpAwaitable", "ProcessInterface", "SpecCluster"]
@@ -104,7 +104,7 @@ class SpecCluster(Cluster):
         self.new_spec = copy.copy(worker) if worker else None
         self.scheduler: Any = None
         self.workers: dict[Any, Any] = {}
-        self.security = security
+        self.security = as_security(security)
         self.shutdown_on_close = shutdown_on_close
         self.shutdown_scheduler = shutdown_scheduler
         self._i = 0

@@ -46,7 +46,9 @@ def remote_command(
     else:
         # The program is in the foreground, tee ends with it: nothing stays behind either way.
         folder, _, _ = log_file.rpartition("/")
-        script += f"mkdir -p {shlex.quote(folder or '.')} && {command} 2>&1 | tee -a {shlex.quote(log_file)}"
+        # Others shall not write to it, whatever the umask; the program keeps the one it has.
+        script += f"(umask go-w; mkdir -p {shlex.quote(folder or '.')}) && "
+        script += f"{command} 2>&1 | (umask go-w; exec tee -a {shlex.quote(log_file)})"
     return f"exec sh -c {shlex.quote(script)}"
 
 

@@ -7,13 +7,13 @@ import fcntl
 import os
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from distributed.diagnostics.plugin import NannyPlugin, SchedulerPlugin, WorkerPlugin
 from distributed.diagnostics.upload import raise_failures
+from distributed.private_files import private_directory, scratch_space
 from distributed.protocol.payload import pack
 
 
@@ -74,7 +74,7 @@ class _Job:
         self.function = function
 
     def run(self) -> None:
-        path = os.path.join(tempfile.gettempdir(), f"distributed-{os.getuid()}-{self.name}")
+        path = os.path.join(private_directory(scratch_space()), f"installed-{self.name}")
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         with os.fdopen(os.open(path, flags, 0o600), "r+") as marker:
             fcntl.flock(marker, fcntl.LOCK_EX)

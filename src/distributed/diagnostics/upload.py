@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -14,8 +13,8 @@ from typing import Any
 
 from distributed import uploads
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+from distributed.private_files import check_own, close_to_others, fresh_directory, scratch_space
 from distributed.protocol.payload import pack
-from distributed.system import scratch_space
 
 
 class UploadFile(WorkerPlugin):
@@ -143,16 +142,17 @@ class _Directory(WorkerPlugin):
         """Below ``base``, once a host: workers that share the directory do not write over each other's."""
         target = os.path.join(base, self.name)
         if not os.path.isdir(target):
-            os.makedirs(base, exist_ok=True)
-            fresh = tempfile.mkdtemp(prefix=f"{self.name}-", dir=base)
+            fresh = fresh_directory(base, f"{self.name}-")
             with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
                 archive.extractall(fresh)
+            close_to_others(fresh)
             try:
                 os.rename(fresh, target)
             except OSError:  # another worker was first
                 shutil.rmtree(fresh)
                 if not os.path.isdir(target):
                     raise
+        check_own(target)
         if self.update_path:
             uploads.prefer(target)
 

@@ -60,6 +60,9 @@ class Nanny(Operations):
         Default: :class:`distributed.worker.Worker`.
     death_timeout : float or str, optional
         Seconds the worker looks for its scheduler.
+    blocked_handlers : list of str, optional
+        Operations that the nanny refuses, and its worker. Defaults: ``distributed.nanny.blocked-handlers`` and
+        ``distributed.worker.blocked-handlers``.
     preload_nanny, preload_nanny_argv : list of str, optional
         As ``preload``, in this process.
 
@@ -115,6 +118,7 @@ class Nanny(Operations):
         port: int | str | None = None,
         protocol: str | None = None,
         config: Mapping[str, Any] | None = None,
+        blocked_handlers: Any = None,
         **worker_kwargs: Any,
     ) -> None:
         self.name = name
@@ -188,7 +192,11 @@ class Nanny(Operations):
             **self._witness.handlers(),
             **self.operations(),
         }
-        super().__init__(handlers, security=security)
+        if blocked_handlers is not None:
+            self._worker_kwargs["blocked_handlers"] = blocked_handlers
+        else:
+            blocked_handlers = configuration.get("distributed.nanny.blocked-handlers", None)
+        super().__init__(handlers, blocked_handlers=blocked_handlers, security=security)
 
     # ------------------------------------------------------------ life
 

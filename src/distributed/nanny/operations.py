@@ -12,8 +12,8 @@ from typing import Any
 
 from distributed import config, uploads
 from distributed.core.server import Server
+from distributed.private_files import scratch_space
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
-from distributed.system import scratch_space
 from distributed.utils import has_arg
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from distributed import config
 from distributed.exceptions import RemoteError
 from distributed.protocol.messages import Key, RetryKeys
 from distributed.protocol.payload import Payload, Pickled, pack, unpack
@@ -141,7 +142,7 @@ class Control(Queries):
 
         A function with a parameter ``dask_scheduler`` is given the scheduler; a coroutine is awaited.
         """
-        func = unpack(function)
+        func = unpack_code(function)
         call_args = unpack(args) if args is not None else ()
         call_kwargs = unpack(kwargs) if kwargs is not None else {}
         if _wants(func, "dask_scheduler"):
@@ -316,3 +317,15 @@ def _wants(func: Any, parameter: str) -> bool:
         return parameter in inspect.signature(func).parameters
     except (TypeError, ValueError):
         return False
+
+
+def unpack_code(payload: Payload) -> Any:
+    """What a client has pickled to be run in this process. As :func:`allow_code`."""
+    allow_code()
+    return unpack(payload)
+
+
+def allow_code() -> None:
+    """Raise ValueError where the operator does not want code of clients to run in the scheduler."""
+    if not config.get("distributed.scheduler.pickle", True):
+        raise ValueError("this scheduler runs no code of clients (setting distributed.scheduler.pickle)")

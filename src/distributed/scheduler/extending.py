@@ -353,7 +353,7 @@ class Extending(SchedulerBase):
         return bool(self._hooks["update_graph"])
 
     def _on_worker_event(self, worker: str, message: WorkerEvent) -> None:
-        if message.topic == "log-event":
+        if message.topic == "log-event" and "log_event" not in self._blocked_operations:
             topic, msg = message.data
             self.log_event(topic, msg)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from distributed.core import Connection
 from distributed.protocol.messages import ClientEvent
-from distributed.protocol.payload import Payload, Serialized, pack, unpack
+from distributed.protocol.payload import Payload, Serialized, pack
+from distributed.scheduler.control import unpack_code
 from distributed.scheduler.queries import Queries, worker_identity
 from distributed.scheduler.steps import Steps
 
@@ -128,7 +129,9 @@ class WorkerStatusFeed:
 
 
 def _function(given: Any) -> Callable[..., Any] | None:
-    function: Callable[..., Any] | None = unpack(given) if isinstance(given, bytes | Serialized) else given
+    function: Callable[..., Any] | None = (
+        unpack_code(given) if isinstance(given, bytes | Serialized) else given
+    )
     return function
 
 

@@ -97,6 +97,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         contact_address: str | None = None,
         transition_counter_max: Any = False,
         jupyter: bool = False,
+        blocked_handlers: Any = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
@@ -117,7 +118,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         super().__init__(
             state,
             validate=_first(validate, config.get("distributed.scheduler.validate")),
-            blocked_handlers=config.get("distributed.scheduler.blocked-handlers"),
+            blocked_handlers=_first(blocked_handlers, config.get("distributed.scheduler.blocked-handlers")),
             security=security,
         )
         self.init_vigil()

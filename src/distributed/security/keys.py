@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distributed.exceptions import KeyFileError, KeyNotFoundError, SecurityError
+from distributed.private_files import make_directories
 
 KEY_NBYTES = 32
 ENVIRONMENT_VARIABLE = "DISTRIBUTED_KEY"
@@ -152,7 +153,8 @@ def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = 
     Parameters
     ----------
     create : bool
-        Make a new key in the file where there is none, as the scheduler does at its first start.
+        Make a new key where there is none, as the scheduler does at its first start; only in the configuration
+        directory: a file that somebody has named is there, or its name is wrong.
     key_file : path, optional
         The file to look at.
 
@@ -174,12 +176,13 @@ def find_key(create: bool = False, *, key_file: str | os.PathLike[str] | None = 
     key = read_key_file(path)
     if key is not None:
         return key
-    if create:
-        return create_key_file(path)
     if key_file is not None:
         raise KeyNotFoundError(
-            f"no cluster key at {path}: the file does not exist; copy it from the scheduler's host"
+            f"no cluster key at {path}: there is no such file; look at its name, or copy the key there from the "
+            "scheduler's host"
         )
+    if create:
+        return create_key_file(path)
     raise KeyNotFoundError(
         f"no cluster key: set {ENVIRONMENT_VARIABLE}, give --key-file, or copy the scheduler's key file to {path}"
     )
@@ -229,7 +232,7 @@ def create_key_file(path: Path) -> ClusterKey:
     nobody ever reads half a key, and of two creators one wins.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(str(path.parent))
         key = ClusterKey.generate()
         draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from distributed.exceptions import SecurityError
@@ -76,10 +77,11 @@ class Security:
         from distributed.config import get
 
         if require_encryption is None:
-            require_encryption = get("distributed.comm.require-encryption", None)
+            setting = "distributed.comm.require-encryption"
+            require_encryption = _truth(get(setting, None), setting)
         self.require_encryption = bool(require_encryption)
         if insecure is None and key is None and key_file is None:
-            insecure = get("distributed.security.insecure", False)
+            insecure = _truth(get("distributed.security.insecure", False), "distributed.security.insecure")
         self.insecure = bool(insecure)
         if insecure and (key is not None or key_file is not None):
             raise SecurityError("insecure=True and a cluster key exclude each other; give one of them")
@@ -148,3 +150,28 @@ class Security:
             parts.append("require_encryption=True")
         parts += [name for name in _TLS_PARAMETERS if name.endswith(("file", "cert")) and getattr(self, name)]
         return f"Security({', '.join(parts)})"
+
+
+def as_security(given: Any) -> Any:
+    """What a user gave for ``security=``: a mapping becomes a Security of these parameters. True, False, None stay.
+
+    Raises
+    ------
+    TypeError
+        When it is something else: it must not be taken for nothing.
+    """
+    if given is None or isinstance(given, bool | Security):
+        return given
+    if isinstance(given, Mapping):
+        return Security(**given)
+    raise TypeError(f"security must be a Security, or a dict of its parameters, not {given!r}")
+
+
+def _truth(value: Any, setting: str) -> bool:
+    """A setting that is true or false, also as text: an environment variable that says no must not mean yes."""
+    text = str(value).lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off", "none", ""):
+        return False
+    raise SecurityError(f"the setting {setting} must be true or false, not {value!r}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed import uploads
+from distributed.private_files import fresh_directory
 from distributed.protocol.messages import FreeKeys, Key
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.protocol.payload import nbytes as payload_nbytes
@@ -200,10 +201,7 @@ class Operations(WorkerBase):
     def ensure_local_directory(self) -> str:
         """The worker's directory for files, made when it is first needed and removed at the end."""
         if self._own_directory is None:
-            os.makedirs(self.local_directory, exist_ok=True)
-            import tempfile  # brings much along, and most workers never need a file
-
-            self._own_directory = tempfile.mkdtemp(prefix="worker-", dir=self.local_directory)
+            self._own_directory = fresh_directory(self.local_directory, "worker-")
         return self._own_directory
 
     def remove_local_directory(self) -> None:

@@ -21,6 +21,7 @@ from distributed.exceptions import CommClosedError, ProtocolError, SecurityError
 from distributed.logs import silence_logging
 from distributed.loops import seconds
 from distributed.preloading import PreloadManager, process_preloads
+from distributed.private_files import scratch_space
 from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
 from distributed.scheduler_file import read_scheduler_address
 from distributed.usage import ProcessorMeter, open_files, process_memory
@@ -158,20 +159,16 @@ class Worker(Extending, WorkerSurface, TaskClients):
         data: Any = None,
         scheduler_sni: str | None = None,
         WorkerStateClass: Any = WorkerState,
+        blocked_handlers: Any = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
             raise TypeError(f"Worker got unknown parameters: {', '.join(sorted(kwargs))}")
         super().__init__(
-            blocked_handlers=config.get("distributed.worker.blocked-handlers"), security=_security(security)
+            blocked_handlers=_first(blocked_handlers, "distributed.worker.blocked-handlers"),
+            security=security,
         )
-        self.handlers.update(
-            {
-                op: func
-                for op, func in {**self.operations(), **self.surface_operations()}.items()
-                if op not in self._blocked()
-            }
-        )
+        self.add_handlers({**self.operations(), **self.surface_operations()})
         self.init_extending()
         self.add_handlers(self.extensions.handlers())
         self.scheduler_address = _scheduler_address(scheduler_ip, scheduler_port, scheduler_file)
@@ -183,7 +180,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.memory_limit = system.worker_memory_limit(memory_limit, self.nthreads)
         self.local_directory = os.path.abspath(
-            local_directory or config.get("temporary-directory", None) or system.scratch_space()
+            local_directory or config.get("temporary-directory", None) or scratch_space()
         )
         self.nanny = getattr(nanny, "address", nanny)
         self.death_timeout = _seconds(death_timeout, "distributed.worker.death-timeout")
@@ -551,9 +548,6 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     heartbeat = _beat
 
-    def _blocked(self) -> set[str]:
-        return set(config.get("distributed.worker.blocked-handlers") or ())
-
 
 def system_id() -> str:
     """What processes of one host and boot have in common."""
@@ -589,11 +583,3 @@ def _seconds(given: float | str | None, key: str | None) -> float | None:
 
 def _first(given: Any, key: str) -> Any:
     return config.get(key, None) if given is None else given
-
-
-def _security(given: Any) -> Any:
-    if isinstance(given, Mapping):
-        from distributed.security import Security
-
-        return Security(**given)
-    return given

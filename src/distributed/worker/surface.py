@@ -12,6 +12,7 @@ from typing import Any
 from distributed import config
 from distributed.core import Connection, Status
 from distributed.core.logs import read_logs
+from distributed.private_files import base_directory
 from distributed.protocol.messages import AcquireReplicas, Key, Message
 from distributed.threadstate import thread_state
 from distributed.worker.operations import Operations
@@ -246,8 +247,7 @@ def _measure_disk(directory: str) -> dict[str, float]:
     from dask.utils import parse_bytes
 
     found = {}
-    os.makedirs(directory, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix="benchmark-") as scratch:
+    with tempfile.TemporaryDirectory(dir=base_directory(directory), prefix="benchmark-") as scratch:
         for size in DISK_SIZES:
             data = os.urandom(parse_bytes(size))
             count, start = 0, time.perf_counter()

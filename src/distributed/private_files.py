@@ -1,0 +1,194 @@
+"""Private files: directories and files that other users of the machine must not own, replace or write.
+
+Modes are given when a thing is made, so that no ``umask`` opens it. What is there already is trusted if ``lstat``
+says that it is a directory of ours (or of the system's), not a link to somewhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import stat
+from pathlib import Path
+
+from distributed.exceptions import UntrustedPathError
+
+logger = logging.getLogger("distributed")
+
+
+def scratch_space() -> str:
+    """The directory of this user for files of servers where nobody names another one; made when it is missing.
+
+    Where somebody else has taken its name, this process has one of another name. Where none can be made, its name
+    alone is given: who needs it then says why.
+    """
+    import tempfile  # brings much along, and most processes never need it
+
+    path = os.path.join(tempfile.gettempdir(), f"dask-scratch-space-{os.geteuid()}")
+    try:
+        return private_directory(path)
+    except UntrustedPathError as error:
+        return _instead(path, str(error))
+    except OSError:
+        return path
+
+
+@functools.lru_cache(maxsize=8)
+def _instead(path: str, reason: str) -> str:
+    import tempfile
+
+    try:
+        other = tempfile.mkdtemp(prefix=f"{os.path.basename(path)}-", dir=os.path.dirname(path))
+    except OSError:
+        return path
+    logger.warning("%s; using %s", reason, other)
+    atexit.register(_remove_empty, other)
+    return other
+
+
+def _remove_empty(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def private_directory(path: str) -> str:
+    """``path``, a directory that only this user can write to: made with mode 0700 when it is missing.
+
+    Raises
+    ------
+    UntrustedPathError
+        When there is something else, or others could replace it.
+    """
+    base_directory(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        check_own(path)
+    return path
+
+
+def base_directory(path: str) -> str:
+    """``path``, a directory in which somebody wants ours to be made; what is missing of it is made with mode 0700.
+
+    It may be one that many share, such as ``/tmp``, and a link may lead there; but neither it nor what is above it may
+    belong to another user, who could put something else in the place of ours.
+
+    Raises
+    ------
+    UntrustedPathError, OSError
+        When it cannot be used; says why.
+    """
+    path = path or "."
+    make_directories(path)
+    here = os.path.realpath(path)
+    if not os.path.isdir(here):
+        raise UntrustedPathError(f"{path} is not a directory: give another one, or remove it")
+    while True:
+        _check_above(here, os.stat(here))
+        if here == os.path.dirname(here):
+            return path
+        here = os.path.dirname(here)
+
+
+def make_directories(path: str) -> None:
+    """Make what is missing of a path, each with mode 0700."""
+    if not os.path.isdir(path):
+        make_directories(os.path.dirname(os.path.abspath(path)))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+
+
+def _check_above(path: str, info: os.stat_result) -> None:
+    if info.st_uid != os.geteuid() and info.st_uid not in _system_users():
+        raise UntrustedPathError(
+            f"the directory {path} belongs to another user ({info.st_uid}), who could replace what is put there: "
+            "give a directory of your own"
+        )
+    if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
+        _warn_once(path)
+
+
+@functools.cache
+def _system_users() -> frozenset[int]:
+    """Whose directories everybody has to trust: root's. In a user namespace that has no root, it appears as nobody."""
+    try:
+        spans = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        nobody = int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return frozenset({0})
+    mapped = any(int(first) <= nobody < int(first) + int(count) for first, _, count in spans)
+    return frozenset({0} if mapped else {0, nobody})
+
+
+@functools.lru_cache(maxsize=64)
+def _warn_once(path: str) -> None:
+    logger.warning(
+        "everybody on this machine can replace what is in %s: chmod o-w, or +t, would prevent it", path
+    )
+
+
+def check_own(path: str) -> None:
+    """Raise UntrustedPathError unless ``path`` is a directory of this user, no link, that others cannot write to."""
+    info = os.lstat(path)
+    if not stat.S_ISDIR(info.st_mode):
+        problem = "is not a directory"
+    elif info.st_uid != os.geteuid():
+        problem = f"belongs to another user ({info.st_uid})"
+    elif info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        problem = f"can be written by others (mode {stat.S_IMODE(info.st_mode):04o})"
+    else:
+        return
+    raise UntrustedPathError(f"{path} {problem}, and what is in it is not used: remove it")
+
+
+def fresh_directory(base: str, prefix: str) -> str:
+    """A new directory of mode 0700 and of a name that nobody has below ``base``, which is made if it is missing."""
+    import tempfile
+
+    return tempfile.mkdtemp(prefix=prefix, dir=os.path.realpath(base_directory(base)))
+
+
+def write_private(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write a file that only this user can write to, never through a link.
+
+    Raises
+    ------
+    UntrustedPathError
+        When there is a link, or a file of another user.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except OSError:
+        if os.path.islink(path):
+            raise UntrustedPathError(f"{path} is a link, which is not followed: remove it") from None
+        raise
+    with os.fdopen(descriptor, "wb") as file:
+        info = os.fstat(descriptor)
+        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+            raise UntrustedPathError(f"{path} is not a file of yours: remove it, or give another name")
+        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            os.fchmod(descriptor, mode)
+        file.truncate()
+        file.write(content)
+
+
+def write_upload(path: str, content: bytes) -> None:
+    """Write a file into a directory of ours, made if it is missing, from where modules may be imported."""
+    folder = private_directory(os.path.dirname(path))
+    with contextlib.suppress(
+        FileExistsError
+    ):  # else the import system makes it, for all to write if the umask says so
+        os.mkdir(os.path.join(folder, "__pycache__"), 0o700)
+    write_private(path, content)
+
+
+def close_to_others(path: str) -> None:
+    """Take from others what they may do with a directory and with all that is in it."""
+    for folder, _, files in os.walk(path):
+        os.chmod(folder, 0o700)
+        for name in files:
+            os.chmod(os.path.join(folder, name), 0o600, follow_symlinks=False)
