@@ -15,6 +15,8 @@
     ├── KilledWorker                  a task was running on too many workers as they died
     ├── LostDataError                 scattered data is gone with the workers that held it
     ├── PythonMismatchError           code came from a Python of another version and cannot run here
+    ├── MemoryError
+    │   └── WorkersFullError          no worker has memory for a task, and nobody releases any
     ├── TypeError
     │   └── ImmovableDataError        a result cannot be pickled, and is asked for where it is not
     └── OSError
@@ -167,6 +169,10 @@ class KilledWorker(Exception):
 
 class PythonMismatchError(RuntimeError):
     """Code was compiled by a Python of another minor version than the one that was to run it."""
+
+
+class WorkersFullError(MemoryError):
+    """No worker has memory for a task, and nobody releases any."""
 
 
 class LostDataError(Exception):

@@ -89,7 +89,7 @@ async def test_replicate(c, s, *workers):
     s.validate_state()
     with pytest.raises(ValueError, match="n must be at least 1"):
         await s.replicate(keys, n=0)
-    with pytest.raises(ValueError, match="no such workers"):
+    with pytest.raises(ValueError, match="none of the workers"):
         await s.replicate(keys, workers=["nobody"])
 
 

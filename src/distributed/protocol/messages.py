@@ -286,7 +286,7 @@ class RunOptions(msgspec.Struct, array_like=True, frozen=True, omit_defaults=Tru
     """What holds for all tasks of one :class:`RunTasks`.
 
     ``inline``: send small results along with the completion. ``duration``: expected seconds a task, negative when
-    unknown.
+    unknown. ``despite_pause``: also on a worker that is paused, for it lets go of data.
     """
 
     priority: int = 0
@@ -295,6 +295,7 @@ class RunOptions(msgspec.Struct, array_like=True, frozen=True, omit_defaults=Tru
     duration: float = -1.0
     actor: bool = False
     annotations: bytes = b""
+    despite_pause: bool = False
 
 
 class RunTasks(Message):

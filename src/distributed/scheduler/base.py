@@ -18,7 +18,7 @@ from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError, RemoteError
 from distributed.protocol.messages import ClientEvent, Message
 from distributed.scheduler.partings import Partings, failed
-from distributed.scheduler.state import SchedulerState, WorkerState
+from distributed.scheduler.state import SchedulerState, WorkerState, errors
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -169,6 +169,17 @@ class SchedulerBase(Server):
         ws = self.state.workers.get(address)
         if ws in self.state.leaving and address not in self.state.retired:
             await self._retired.setdefault(address, asyncio.Event()).wait()
+
+    def why_none_takes_data(self, workers: Iterable[Any] | None) -> str:
+        """Why no worker, or none of these, may be given data, and what to do."""
+        paused = [ws for ws in self.select_workers(workers) if ws in self.state.paused]
+        if paused:
+            full = ", ".join(map(errors.fullness, paused[:3]))
+            return f"no worker takes data: {full}; release futures that are not needed, or add workers"
+        who = (
+            "no workers are running" if workers is None else f"none of the workers {list(workers)} is running"
+        )
+        return f"{who}; start some, or wait for them with client.wait_for_workers"
 
     def select_workers(self, workers: Iterable[Any] | None) -> list[WorkerState]:
         """Records of the workers with these addresses or names; all if None; unknown ones are left out."""

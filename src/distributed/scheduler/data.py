@@ -197,14 +197,7 @@ class DataOperations(SchedulerBase):
                 return targets
             left = deadline - time.monotonic()
             if left <= 0:
-                who = (
-                    "no workers are running"
-                    if workers is None
-                    else f"none of the workers {list(workers)} is running"
-                )
-                raise TimeoutError(
-                    f"scatter: {who}; start some, or wait for them with client.wait_for_workers"
-                )
+                raise TimeoutError(f"scatter: {self.why_none_takes_data(workers)}")
             await self.wait_for_workers_changed(left)
 
 

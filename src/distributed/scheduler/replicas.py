@@ -99,7 +99,7 @@ class Replicas(SchedulerBase):
         """
         chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
         if not chosen:
-            raise ValueError("replicate: no such workers are running")
+            raise ValueError(f"replicate: {self.why_none_takes_data(workers)}")
         if n is not None and n < 1:
             raise ValueError(
                 f"replicate: n must be at least 1, not {n}; to drop results, release their futures"

@@ -109,6 +109,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             client_grace=_seconds(None, "distributed.scheduler.client-ttl", 60.0),
             unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
             muster=_seconds(None, "distributed.scheduler.muster-timeout", 10.0),
+            shortage_patience=_seconds(None, "distributed.scheduler.shortage-patience", 60.0),
             lineage=_bytes("distributed.scheduler.lineage-limit"),
             prefetch=_seconds(None, "distributed.scheduler.target-occupancy", 0.05),
             bandwidth=float(config.get("distributed.scheduler.bandwidth")),

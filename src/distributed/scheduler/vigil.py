@@ -54,7 +54,7 @@ class Vigil(Control):
         if ws is not None and self.status is Status.running:
             if ws.extra.get("nanny"):
                 # Nothing more for it; but until it is known how it ended, what it ran stays where it is.
-                self.state.set_worker_status(address, "paused", time.monotonic())
+                self.state.suspend_worker(address, time.monotonic())
                 self.spawn(self._inquire(ws), name=f"how did {address} end")
             else:
                 self._bury(ws, "its connection was lost")

@@ -19,6 +19,7 @@ from distributed.protocol.messages import Key, Message
 from distributed.protocol.payload import nbytes
 from distributed.worker.data import DataStore, Packed
 from distributed.worker.executor import Executor
+from distributed.worker.memory import WorkerMemoryManager
 from distributed.worker.state import Close, Execute, Gather, Instruction, TakeBack, WorkerState
 
 logger = logging.getLogger("distributed.worker")
@@ -38,6 +39,7 @@ class WorkerBase(Server):
     executor: Executor = None  # type: ignore[assignment]  # from the start on
     stream: Connection | None = None
     validate: bool = False
+    memory_manager: WorkerMemoryManager
     _wake_handle: asyncio.TimerHandle | None = None
 
     def __init__(self, **kwargs: Any) -> None:
@@ -51,6 +53,8 @@ class WorkerBase(Server):
         """Carry out what the machine wants, and send what it says. Call after every event."""
         now = time.monotonic()
         state = self.state
+        if state.nbytes > self.memory_manager.look_beyond:
+            self.memory_manager.look()
         while instructions := state.drain_instructions(now):
             for instruction in instructions:
                 self._carry_out(instruction)
@@ -67,6 +71,10 @@ class WorkerBase(Server):
         wake_at = state.wake_at()
         if wake_at is not None and self._wake_handle is None and self.loop is not None:
             self._wake_handle = self.loop.call_later(max(0.0, wake_at - now), self._wake_up)
+
+    def change_status(self, status: str) -> None:
+        """Take tasks and data (``running``), or not (``paused``), from now on; the scheduler is told."""
+        raise NotImplementedError
 
     def tell_transitions(self) -> None:
         """Hand on what happened to tasks in this turn; see :mod:`distributed.worker.extending`."""
@@ -120,6 +128,7 @@ class WorkerBase(Server):
         if outcomes.rescheduled:
             state.tasks_rescheduled(outcomes.rescheduled)
         self.turn()
+        self.executor.go_on()
 
     async def gather_dep(
         self, worker: str, to_gather: Collection[Key], total_nbytes: int, *, stimulus_id: str = ""

@@ -132,6 +132,9 @@ class Executor:
         self._missing: list[tuple[TaskState, list[Key]]] = []
         self._seceded: list[TaskState] = []
         self._rescheduled: list[TaskState] = []
+        #: A thread whose result has more bytes takes no other task before the loop has dealt with this one.
+        self.large = sys.maxsize
+        self._looking: list[threading.Event] = []
         for _ in range(nthreads):
             self._start_thread()
 
@@ -174,6 +177,11 @@ class Executor:
             _take(self._rescheduled),
         )
 
+    def go_on(self) -> None:
+        """What :meth:`drain` gave has been dealt with: threads with large results take other tasks."""
+        for event in _take(self._looking):
+            event.set()
+
     def queued(self) -> int:
         """Tasks that no thread has started."""
         return len(self._claims)
@@ -210,6 +218,7 @@ class Executor:
         """
         self._closing = True
         self._claims.clear()
+        self.go_on()
         while self._retire:
             self._retired()
         slots = list(self.slots)
@@ -245,6 +254,7 @@ class Executor:
         clock, pop, loads, dumps, getsizeof = perf_counter, heappop, pickle.loads, pickle.dumps, sys.getsizeof
         names = STACK_GLOBAL
         start = clock()
+        looking: threading.Event | None = None
         while True:
             if retire and self._retired():
                 return
@@ -284,8 +294,13 @@ class Executor:
                     completed.append((ts, value, nbytes, typename(cls), payload, end - start))
                     start = end
                 else:
-                    completed.append((ts, value, *describe(value, group.inline), end - start))
+                    described = describe(value, group.inline)
+                    nbytes = described[0]
+                    completed.append((ts, value, *described, end - start))
                     start = clock()
+                if nbytes > self.large:
+                    looking = threading.Event()
+                    self._looking.append(looking)
             except BaseException as error:  # whatever it is, it ends the task and not the thread
                 self._failure(ts, error)
                 start = clock()
@@ -295,6 +310,11 @@ class Executor:
                 self._wake()
             if slot.seceded:
                 return
+            if looking is not None:
+                if not self._closing:
+                    looking.wait()
+                looking = None
+                start = clock()
 
     def _sleep(self) -> bool:
         """Wait until there may be something to do. False: end this thread."""

@@ -31,6 +31,7 @@ from distributed.worker.clients import TaskClients
 from distributed.worker.data import DataStore
 from distributed.worker.executor import Executor
 from distributed.worker.extending import Extending
+from distributed.worker.memory import WorkerMemoryManager
 from distributed.worker.state import WorkerState
 from distributed.worker.surface import WorkerSurface
 
@@ -200,6 +201,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self.services: dict[str, Any] = {}
         self.executors: dict[str, Any] = {}
         self.preloads = PreloadManager(())
+        self.memory_manager = WorkerMemoryManager(self, self.memory_limit)
         self.data = DataStore()
         self.max_transfers = int(config.get("distributed.worker.connections.incoming", 10))
         self.state = WorkerStateClass(data=self.data, resources=_resources(resources), nthreads=self.nthreads)
@@ -281,6 +283,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         for plugin in self._plugins:
             await self.plugin_add(plugin)
         await self._register(stream)
+        self.memory_manager.start()
 
     async def _listen(self, stream: Connection) -> None:
         host, port, interface, protocol = self._where
@@ -318,6 +321,13 @@ class Worker(Extending, WorkerSurface, TaskClients):
         if not nanny:
             self.wants_restart = True
         await super().close(timeout=timeout, reason=reason)
+
+    def change_status(self, status: str) -> None:
+        self._beat()  # the scheduler knows how much memory is taken before it hears what follows from that
+        self.state.set_status(status)
+        if self.status in (Status.running, Status.paused):
+            self.status = Status[status]
+        self.turn()
 
     def close_as_told(self, reason: str, *, nanny: bool) -> None:
         logger.info("Worker at %s closes: %s", self.address_safe, reason or "the scheduler says so")
@@ -380,6 +390,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     async def on_close(self, reason: str) -> None:
         context.workers.pop(self.id, None)
+        self.memory_manager.stop()
         for timer in (self._beat_handle, self._lifetime_handle, self._wake_handle):
             if timer is not None:
                 timer.cancel()
@@ -530,6 +541,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             "cpu": self._processor.percent(),
             "memory": process_memory(os.getpid()),
             "managed_bytes": self.state.nbytes,
+            "pause_at": self.memory_manager.pause_at(),
             "executing": self.state.executing_count,
             "queued": self.executor.queued(),
             "ready": self.state.ready_count(),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from distributed.exceptions import ImmovableDataError, KilledWorker, LostDataError
+from distributed.exceptions import ImmovableDataError, KilledWorker, LostDataError, WorkersFullError
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import pack
 from distributed.scheduler.state import immovable
 
 if TYPE_CHECKING:
-    from distributed.scheduler.state.records import TaskState
+    from distributed.scheduler.state.records import TaskState, WorkerState
 
 
 def task_error(exception: Exception, key: Key, erred_on: list[str] | None = None) -> TaskError:
@@ -27,6 +27,28 @@ def task_error(exception: Exception, key: Key, erred_on: list[str] | None = None
 def killed_worker(ts: TaskState, address: str, deaths: Iterable[str], allowed_failures: int) -> TaskError:
     """The task was running on too many workers as they died; ``deaths`` says of each who and how."""
     return task_error(KilledWorker(ts.key, address, allowed_failures, "; ".join(deaths)), ts.key, [address])
+
+
+def no_memory(ts: TaskState, paused: list[WorkerState], patience: float) -> TaskError:
+    """No worker has memory for it, and nobody lets go of any."""
+    others = f", and {len(paused) - 3} more" if len(paused) > 3 else ""
+    return task_error(
+        WorkersFullError(
+            f"{ts.key!r} finds no worker with memory: {', '.join(map(fullness, paused[:3]))}{others}, and nothing was "
+            f"released for {patience:g} s (distributed.scheduler.shortage-patience). Release futures that are not "
+            "needed, take results one by one, make the pieces smaller, or give workers more memory (memory_limit=)"
+        ),
+        ts.key,
+    )
+
+
+def fullness(ws: WorkerState) -> str:
+    """How full a worker's memory is, in words."""
+    memory = ws.metrics.get("memory") or 0
+    return (
+        f"{ws.address} is paused at {memory / 2**20:.0f} MiB of its limit of {ws.memory_limit / 2**20:.0f} MiB, "
+        f"{ws.nbytes / 2**20:.0f} MiB of them results"
+    )
 
 
 def never_came(ts: TaskState) -> TaskError:

@@ -54,11 +54,12 @@ def hosts(ts: TaskState) -> list[WorkerState] | None:
     return [
         ws
         for ws in stuck[0].who_has
-        if all(ws in dep.who_has for dep in stuck[1:]) and _may_run_on(ts.spec, ws)
+        if all(ws in dep.who_has for dep in stuck[1:]) and may_run_on(ts.spec, ws)
     ]
 
 
-def _may_run_on(spec: TaskSpec, ws: WorkerState) -> bool:
+def may_run_on(spec: TaskSpec, ws: WorkerState) -> bool:
+    """Whether the user lets tasks of this kind run there."""
     options = spec.options
     if any(ws.resources.get(name, 0) < amount for name, amount in options.resources):
         return False

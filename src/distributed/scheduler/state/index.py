@@ -41,6 +41,7 @@ class Settings:
     lineage: int = 2**28
     bandwidth: float = 100e6
     latency: float = 1e-3
+    shortage_patience: float = 60.0
     story_length: int = 100_000
 
 
@@ -90,6 +91,11 @@ class Index:
         # Tasks that may have no place because of results that cannot be moved; looked at when the turn ends.
         self.stranded: dict[TaskState, None] = {}
         self.open: dict[WorkerState, None] = {}
+        # Workers that say that their memory is full; since when all stands still for that, and what it looked like
+        # then. See :mod:`shortage`.
+        self.paused: dict[WorkerState, None] = {}
+        self.relief_due = False
+        self.standing_since: tuple[float, tuple[int, int]] | None = None
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}
         # Data that was scattered to workers that had left as they answered, and until when they may come back with it.

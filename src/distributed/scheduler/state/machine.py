@@ -34,6 +34,7 @@ from distributed.scheduler.state import (
     muster,
     placement,
     retirement,
+    shortage,
     validation,
     worker_events,
 )
@@ -168,7 +169,12 @@ class SchedulerState(Index):
         if status == "closing_gracefully":
             self.outbox.send(address, SetWorkerStatus("running"))
         else:
-            worker_events.set_status(self, self.workers[address], status)
+            worker_events.report_status(self, self.workers[address], status)
+
+    def suspend_worker(self, address: str, now: float) -> None:
+        """A worker cannot be reached, and what became of it is not known yet: it is given nothing."""
+        self.begin(address, "suspend-worker", now)
+        worker_events.set_status(self, self.workers[address], "paused")
 
     def not_delivered(self, worker: str, keys: Iterable[Key], now: float) -> None:
         """A worker that was asked for results does not have these: what it held of them counts as lost."""
@@ -220,6 +226,7 @@ class SchedulerState(Index):
         lineage.check(self)
         retirement.survey(self)
         placement.balance(self)
+        shortage.check(self)
         ttl, limit = self.settings.worker_ttl, self.settings.worker_hang_limit
         return [
             ws.address
@@ -244,6 +251,8 @@ class SchedulerState(Index):
             lifecycle.release_parked(self)
         if (self.queue or self.backlogged) and not self.awaited:
             placement.fill(self)
+        if self.relief_due and not self.awaited:
+            shortage.relieve(self)
         return self.outbox.drain()
 
     def validate(self, *, drained: bool = False) -> None:

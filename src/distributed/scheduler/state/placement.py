@@ -14,6 +14,8 @@ from __future__ import annotations
 import heapq
 import itertools
 
+import msgspec
+
 from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
 from distributed.scheduler.state import immovable
 from distributed.scheduler.state.index import Index
@@ -279,6 +281,14 @@ def give_alone(s: Index, ts: TaskState, ws: WorkerState) -> None:
     """Hand one task, just taken off its queue, to a worker, whatever that has to do already."""
     give(s, ts, ws, _Batch())
     update_open(s, ws)
+
+
+def give_despite_pause(s: Index, ts: TaskState, ws: WorkerState) -> None:
+    """Hand one task, just taken off its queue, to a worker that is paused, and have it run there."""
+    batch = _Batch()
+    give(s, ts, ws, batch)
+    for message in batch.messages.values():
+        message.options = msgspec.structs.replace(message.options, despite_pause=True)
 
 
 def _begin_message(s: Index, ws: WorkerState, spec: TaskSpec, inline: bool) -> RunTasks:

@@ -41,6 +41,7 @@ def call_off(s: Index, workers: Iterable[WorkerState]) -> None:
         if ws in s.leaving:
             end(s, ws)
             ws.status = "running"
+            s.paused.pop(ws, None)  # if its memory is full it says so again
             s.workers_version += 1
             s.outbox.send(ws.address, SetWorkerStatus("running"))
             placement.update_open(s, ws)

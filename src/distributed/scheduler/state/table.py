@@ -47,6 +47,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("queued", "no-worker"): "the last worker that may take it left, or what it needs cannot leave another",
     ("queued", "waiting"): "a dependency was lost",
     ("queued", "memory"): "a worker that was given up finished it all the same",
+    ("queued", "erred"): "no worker has memory, and nobody lets go of any",
     ("queued", "released"): "nobody needs it any more",
     ("processing", "memory"): "a worker finished it",
     ("processing", "erred"): "it raised and has no retries left, or killed too many workers",

@@ -89,6 +89,7 @@ def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
 
 
 def _validate_worker(s: Index, ws: WorkerState) -> None:
+    assert ws not in s.paused or ws.status in ("paused", "closing_gracefully"), ws
     for ts in ws.has_what:
         assert ws in ts.who_has, (ws, ts)
     for ts in ws.processing:
@@ -115,6 +116,8 @@ def validate_drained(s: Index) -> None:
             for queue in (s.queue, ws.backlog):
                 ts = queue.peek()
                 assert ts is None or (ts.careful and not placement.has_idle_thread(ws)), (ws, ts)
+    for ws in (*s.paused, *s.leaving):
+        assert s.workers.get(ws.address) is ws, ws
     for ws in s.backlogged:
         assert s.workers.get(ws.address) is ws
         assert ws.status == "running"

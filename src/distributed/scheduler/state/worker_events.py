@@ -28,6 +28,7 @@ from distributed.scheduler.state import (
     lifecycle,
     placement,
     retirement,
+    shortage,
 )
 from distributed.scheduler.state.index import Index, Unclaimed
 from distributed.scheduler.state.partings import HANG_UP, Parting
@@ -114,6 +115,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     ws.status = "closed"
     s.open.pop(ws, None)
     retirement.end(s, ws)
+    s.paused.pop(ws, None)
     for function in s.functions.values():
         function.workers.pop(ws, None)
     for key, found in list(s.unclaimed.items()):
@@ -176,6 +178,8 @@ def finished(s: Index, ws: WorkerState, msg: TasksFinished) -> None:
         lifecycle.to_memory(s, ts, ws, nbytes, typename, value)
     if prefix is not None:
         prefix.add_durations(total, count)
+    if ws in s.paused:
+        s.relief_due = True
     if ws in s.leaving:
         retirement.survey(s)
 
@@ -289,7 +293,13 @@ def heartbeat(s: Index, ws: WorkerState, msg: WorkerHeartbeat) -> None:
 
 
 def status_changed(s: Index, ws: WorkerState, msg: WorkerStatusChanged) -> None:
-    set_status(s, ws, msg.status)
+    report_status(s, ws, msg.status)
+
+
+def report_status(s: Index, ws: WorkerState, status: str) -> None:
+    """A worker says of itself what it is."""
+    shortage.note(s, ws, status)
+    set_status(s, ws, status)
 
 
 def closing(s: Index, ws: WorkerState, msg: WorkerClosing) -> None:

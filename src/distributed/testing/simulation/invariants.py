@@ -70,6 +70,7 @@ def check_future(world: World, client: Client, key: str) -> None:
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3
         justified |= text.startswith("LostDataError") and (crashes > 0 or world.deserted)
+        justified |= text.startswith("WorkersFullError") and world.naccidents.get("pause", 0) > 0
         justified |= text.startswith("ImmovableDataError") and world.graph.may_be_apart(key)
         if not justified:
             raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)

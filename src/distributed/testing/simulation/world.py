@@ -29,6 +29,7 @@ SETTINGS = Settings(
     unclaimed_grace=8.0,
     worker_ttl=30.0,
     prefetch=0.05,
+    shortage_patience=1.0,
     story_length=20_000,
 )
 NAMES = ("w0", "w1", "w2", "w3", "w4", "w5")

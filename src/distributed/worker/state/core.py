@@ -110,7 +110,7 @@ class Core:
             if dep not in self.data:  # freed since
                 self._return_missing(ts, dep, [self.address])
                 return
-        if self.status == "running" and not ts.group.resources:
+        if (self.status == "running" or ts.group.options.despite_pause) and not ts.group.resources:
             self._hand_over(ts)
             return
         self._move(ts, "ready")
