@@ -16,15 +16,14 @@ import pytest
 from distributed.loops import (
     Loop,
     LoopRunner,
-    LoopStoppedError,
     SyncMethodMixin,
-    Wait,
     as_loop,
     new_event_loop,
     post,
     seconds,
     sync,
 )
+from distributed.waits import LoopStoppedError, Wait
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,7 +19,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from distributed.forks import in_child, module_lock, own_loop
-from distributed.threadstate import block
+from distributed.waits import STOPPED, LeftBehind, LoopStoppedError, Wait, why_stopped
 
 T = TypeVar("T")
 
@@ -29,13 +28,6 @@ _running_loop = asyncio._get_running_loop
 
 #: Turns of a loop between what happens and who waits for it on another loop or thread.
 SETTLING = 10
-
-
-class LoopStoppedError(RuntimeError):
-    """The event loop stopped before what was waited for had happened: its client or cluster was closed."""
-
-
-_STOPPED = "the event loop stopped before the call was done"
 
 
 class Loop:
@@ -173,56 +165,6 @@ def as_loop(loop: Any) -> Loop:
     return wrapped
 
 
-class Wait:
-    """Where a thread waits for something that happens on a loop, or for the end of the loop.
-
-    Parameters
-    ----------
-    loop : Loop
-    """
-
-    __slots__ = ("_lock", "_loop", "done")
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self.done = False
-
-    def wake(self) -> None:
-        """It has happened."""
-        self.done = True
-        self.loop_ended()
-
-    def loop_ended(self) -> None:
-        with contextlib.suppress(RuntimeError):  # both happened
-            self._lock.release()
-
-    def until(self, timeout: float | None = None) -> bool:
-        """Wait until :meth:`wake` was called; False after ``timeout`` seconds. Raises :class:`LoopStoppedError`."""
-        waiting = self._loop.waiting
-        waiting.add(self)
-        try:
-            if not self.done:
-                if not self._loop.ended:
-                    block(self._attempt, timeout, self._check)
-                if not self.done and self._loop.ended:
-                    raise LoopStoppedError(why_stopped(self._loop.asyncio_loop))
-            return self.done
-        finally:
-            waiting.discard(self)
-
-    def _attempt(self, timeout: float) -> bool:
-        return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-
-    def _check(self) -> None:
-        """Loops that nobody here runs do not say that they have stopped."""
-        if not self._loop.is_running():
-            raise LoopStoppedError(
-                why_stopped(self._loop.asyncio_loop, "the event loop does not run: the call is not done")
-            )
-
-
 class _Posted:
     """A coroutine on a loop, of which a future of ``concurrent.futures`` tells."""
 
@@ -234,7 +176,7 @@ class _Posted:
 
     def loop_ended(self) -> None:
         with contextlib.suppress(InvalidStateError):  # it is done
-            self.outcome.set_exception(LoopStoppedError(_STOPPED))
+            self.outcome.set_exception(LoopStoppedError(STOPPED))
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         loop, task, outcome = self.loop, asyncio.current_task(), self.outcome
@@ -346,38 +288,6 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
 
 _threads: dict[asyncio.AbstractEventLoop, _LoopThread] = {}
 _threads_lock = module_lock()
-
-
-class LeftBehind:
-    """What a :class:`Loop` of the parent has in a child in place of its loop, which turns in the parent alone."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._kept = loop  # for ever: its end here would be that of the parent's files
-        self.text = (
-            f"this client or cluster was made by process {os.getppid()} and does not work in its child {os.getpid()}: "
-            "make a new Client here"
-        )
-
-    def is_running(self) -> bool:
-        return False
-
-    def is_closed(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """It is not ours to close."""
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(self.text)
-
-    call_soon = call_soon_threadsafe = call_later = call_at = create_task = run_forever = (
-        run_until_complete
-    ) = _refuse
-
-
-def why_stopped(loop: Any, usual: str = _STOPPED) -> str:
-    """One sentence on why nothing can be had from a loop."""
-    return loop.text if isinstance(loop, LeftBehind) else usual
 
 
 def _in_child() -> None:
@@ -529,7 +439,7 @@ def sync(
             outcome[0] = result
         except BaseException as error:
             stopped = here.ended and isinstance(error, asyncio.CancelledError)
-            outcome[1] = LoopStoppedError(_STOPPED) if stopped else error
+            outcome[1] = LoopStoppedError(STOPPED) if stopped else error
         finally:
             done.wake()
 

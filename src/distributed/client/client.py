@@ -29,8 +29,9 @@ from distributed.client.submit import SubmitMixin
 from distributed.core.extensions import CLIENT, Extensions
 from distributed.exceptions import CommClosedError
 from distributed.forks import in_child
-from distributed.loops import LeftBehind, Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
+from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
 from distributed.security import as_security
+from distributed.waits import Begun, LeftBehind
 
 _all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -63,7 +64,8 @@ class Client(
     security : Security or bool, optional
         The cluster key to prove; default: that of this user.
     asynchronous : bool, default False
-        Inside a coroutine: ``async with Client(..., asynchronous=True) as client``; methods are then awaited.
+        Inside a coroutine: ``async with Client(..., asynchronous=True) as client``; methods are then awaited. A client
+        of a cluster or scheduler on the loop of that coroutine is asynchronous in any case.
     name : str, optional
         Part of the client's id.
     direct_to_workers : bool, optional
@@ -119,7 +121,6 @@ class Client(
         self.topics = {} if self.worker_address else dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
         self._versions: list[Any] = []
-        self._asynchronous = asynchronous
         self._calls: dict[Any, Call] = {}
         self._info: dict[str, Any] = {}
         self._own_cluster = False
@@ -127,7 +128,10 @@ class Client(
         self._connection_limit = connection_limit
         self._start_arg = address
         self._kwargs = kwargs
-        self._starting: asyncio.Task[None] | None = None
+        self._starting: asyncio.Future[None] | None = None
+        here = not asynchronous and loop is None and _lives_here(address)  # we would wait for ourselves
+        asynchronous = asynchronous or here
+        self._asynchronous = asynchronous
         limit = seconds(
             timeout if timeout is not None else config.get("distributed.comm.timeouts.connect", 30)
         )
@@ -137,11 +141,8 @@ class Client(
             self.cluster = address
             if loop is None and not asynchronous:
                 loop = getattr(address, "loop", None)
-                inner = as_loop(loop).asyncio_loop if loop is not None else None
-                if isinstance(inner, LeftBehind) or (
-                    inner is not None and inner is asyncio._get_running_loop()
-                ):
-                    loop = None  # it turns in another process, or we would wait for ourselves
+                if loop is not None and isinstance(as_loop(loop).asyncio_loop, LeftBehind):
+                    loop = None  # it turns in another process
             if self.security is None:
                 self.security = getattr(address, "security", None)
         self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
@@ -156,6 +157,7 @@ class Client(
         self._session.on_event = self._on_event
         self.scheduler = SchedulerProxy(self._session)
         self._callbacks = Callbacks(self._session)
+        self._begun: set[asyncio.Future[Any]] = set()  # orders that are not done
         _all_clients.add(self)
         if not asynchronous:
             self._loop_runner.start()
@@ -166,6 +168,10 @@ class Client(
                 self._session.status = "closed"
                 self._loop_runner.stop()
                 raise
+        elif here:
+            self._begin_start()
+            if set_as_default:
+                current.set_default(self)
 
     # ------------------------------------------------------------ life
 
@@ -189,6 +195,8 @@ class Client(
         try:
             await self._start_unsafe()
         except BaseException:
+            current.drop_default(self)
+            self._session.give_up("the client could not be connected")
             await self._close_parts()
             self._session.status = "closed"
             raise
@@ -296,7 +304,7 @@ class Client(
         if self.status == "closed" and not self._loop_runner.is_started():
             return _nothing() if self.asynchronous else None
         if self.asynchronous:
-            return self._close(timeout)
+            return self._begin(self._close(timeout))
         if not self.loop.is_running():
             self._session.status = "closed"
             return None
@@ -310,7 +318,11 @@ class Client(
             self._starting.cancel()
         current.drop_default(self)
         limit = seconds(timeout)
-        await self._session.close(5.0 if limit is None else limit)
+        limit = 5.0 if limit is None else limit
+        begun = self._begun - {asyncio.current_task()}
+        if begun:
+            await asyncio.wait(begun, timeout=limit)
+        await self._session.close(limit)
         await self._close_parts()
 
     async def _close_parts(self) -> None:
@@ -324,7 +336,7 @@ class Client(
 
     def shutdown(self) -> Any:
         """Close the whole network: scheduler and workers, and this client."""
-        return self.sync(self._shutdown)
+        return self._begin(self._shutdown()) if self.asynchronous else self.sync(self._shutdown)
 
     async def _shutdown(self) -> None:
         if self.cluster is not None:
@@ -348,22 +360,27 @@ class Client(
         return self._started() if self.asynchronous else self
 
     async def _started(self) -> Client:
-        if self.status == "newly-created":
-            if self._starting is None:
-                self._loop_runner.start()
-                self._starting = asyncio.ensure_future(self._start())
-            await self._starting
-            self._compare_versions()
+        if self.status == "newly-created" and self._starting is None:
+            self._begin_start()
+        if self._starting is not None:
+            starting = self._starting
+            await starting
+            if self._starting is starting:
+                self._starting = None
+                self._compare_versions()
         return self
+
+    def _begin_start(self) -> None:
+        self._loop_runner.start()
+        self._starting = asyncio.ensure_future(self._start())
 
     def __await__(self) -> Generator[Any, Any, Client]:
         return self._started().__await__()
 
     def __enter__(self) -> Client:
-        if not self._loop_runner.is_started():
+        if self._asynchronous or not self._loop_runner.is_started():
             raise TypeError("this client is asynchronous: use 'async with'")
-        self._in_context = current.as_current(self)
-        self._in_context.__enter__()
+        self._enter()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -372,13 +389,16 @@ class Client(
 
     async def __aenter__(self) -> Client:
         await self._started()
-        self._in_context = current.as_current(self)
-        self._in_context.__enter__()
+        self._enter()
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         self._leave(*exc_info)
         await self._close()
+
+    def _enter(self) -> None:
+        self._in_context = current.as_current(self) if self.set_as_default else contextlib.nullcontext()
+        self._in_context.__enter__()
 
     def _leave(
         self,
@@ -389,6 +409,24 @@ class Client(
         # entered in another context (a generator-based fixture, say), it ends by itself there
         with contextlib.suppress(ValueError):
             self._in_context.__exit__(None, None, None)
+
+    # ------------------------------------------------------------ orders
+
+    def order(
+        self, func: Callable[..., Any], *args: Any, asynchronous: bool | None = None, **kwargs: Any
+    ) -> Any:
+        """As :meth:`sync`, for what is to happen whether or not it is awaited: asynchronous calls begin at once."""
+        result = self.sync(func, *args, asynchronous=asynchronous, **kwargs)
+        if not asyncio.iscoroutine(result):
+            return result
+        begun = self._begin(result)
+        if isinstance(begun, Begun):
+            self._begun.add(begun.task)
+            begun.task.add_done_callback(self._begun.discard)
+        return begun
+
+    def _begin(self, coroutine: Any) -> Any:
+        return coroutine if asyncio._get_running_loop() is None else Begun(self._session.in_turn(coroutine))
 
     # ------------------------------------------------------------ which client
 
@@ -453,6 +491,19 @@ class Client(
 
     def __reduce__(self) -> Any:
         raise TypeError("a Client cannot be pickled: inside a task, use get_client() to have one")
+
+
+def _lives_here(address: Any) -> bool:
+    """Whether this is a cluster or scheduler, or the address of one, that runs on the loop of the calling coroutine."""
+    running = asyncio._get_running_loop()
+    if running is None or address is None:
+        return False
+    if isinstance(address, str):
+        from distributed.core.server import server_here
+
+        return server_here(address) is not None
+    loop = getattr(address, "loop", None)
+    return loop is not None and as_loop(loop).asyncio_loop is running
 
 
 async def _nothing() -> None:

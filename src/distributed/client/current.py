@@ -147,9 +147,9 @@ def get_client(
         from distributed.client.client import Client
 
         return Client(address, timeout=timeout)
-    own = getattr(_any_worker(), "_get_client", None)
-    if own is not None:  # a plugin, say
-        return own(timeout=timeout)  # type: ignore[no-any-return]
+    worker = _any_worker()
+    if worker is not None and worker.nanny:  # a plugin, say, in a process that is there for the worker alone
+        return worker._get_client(timeout=timeout)  # type: ignore[no-any-return]
     raise ValueError("no client: make one with distributed.Client(address) first, or give an address")
 
 

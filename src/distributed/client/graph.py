@@ -99,19 +99,10 @@ class GraphMixin:
         options = Options(said, by_key)
         graph = dict(to_task_spec(dsk))
         futures: dict[Key, Future] = {}
-        wanted: dict[Key, None] = {}
-        for key in keys:
-            if key in graph:
-                wanted[key] = None
-                continue
-            held = dsk.get(key)
-            if isinstance(held, Future):
-                held = own(held, self)
-            elif self._knows(key):
-                held = Future(key, self)  # type: ignore[arg-type]  # the graph of what is persisted already is empty
-            else:
-                raise KeyError(f"the graph has no key {key!r}")
-            futures[key] = held
+        elsewhere = [key for key in keys if key not in graph]
+        if elsewhere:
+            futures.update(self._held(elsewhere, dsk, expr))
+        wanted = {key: None for key in keys if key in graph}
         if wanted:
             plan = Plan(graph, list(wanted))
             given = self._given(plan.external, dsk, expr, graph)
@@ -119,6 +110,19 @@ class GraphMixin:
             self._submit_graph(graph, plan, wanted, options, futures)
             del given  # not before: the graph's tasks count from now on
         return futures
+
+    def _held(self, keys: list[Key], dsk: Mapping[Key, Any], expr: Any) -> dict[Key, Future]:
+        """Our futures on keys for which futures stand in a graph: what is persisted already."""
+        given = futures_given(keys, dsk, expr, {})
+        found: dict[Key, Future] = {}
+        for key in keys:
+            if key in given:
+                found[key] = own(given[key], self)
+            elif self._knows(key):
+                found[key] = Future(key, self)  # type: ignore[arg-type]
+            else:
+                raise KeyError(f"the graph has no key {key!r}")
+        return found
 
     def _knows(self, key: Key) -> bool:
         """Whether a future on this key lives here."""

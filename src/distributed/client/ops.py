@@ -56,6 +56,7 @@ class OperationsMixin:
 
     _session: Session
     sync: Callable[..., Any]
+    order: Callable[..., Any]
     asynchronous: bool
     _info: dict[str, Any]
     _asking: asyncio.Future[None] | None = None
@@ -137,7 +138,9 @@ class OperationsMixin:
         if not self.asynchronous or kwargs:
             return self.sync(self._scheduler_info, n_workers, **kwargs)
         info = SchedulerInfo(self._info)
-        info["workers"] = _some(info.get("workers", {}), n_workers)
+        there = self._session.workers
+        known = {address: worker for address, worker in info.get("workers", {}).items() if address in there}
+        info["workers"] = _some(known, n_workers)
         info.fresh = functools.partial(self._scheduler_info, n_workers)
         if self._asking is None or self._asking.done():
             self._asking = asyncio.ensure_future(self._ask_again())
@@ -165,6 +168,7 @@ class OperationsMixin:
             await asyncio.wait_for(self._session.at_least(n_workers), limit)
         except TimeoutError:
             raise WorkerStartTimeoutError(len(self._session.workers), n_workers, limit or 0) from None
+        await self._ask_again()  # who asks for them next shall find them
 
     # ------------------------------------------------------------ run something everywhere
 
@@ -281,21 +285,25 @@ class OperationsMixin:
         reason, msg : str, optional
             Told to whoever waits for them.
         """
-        return self.sync(self._cancel, futures, force, reason or "", msg or "", asynchronous=asynchronous)
-
-    async def _cancel(self, futures: Any, force: bool, reason: str, msg: str) -> None:
         keys = [future.key for future in futures_of(futures)]
-        self._session.post(self._session.state.handle_cancel, keys, force, reason, msg)
-        self._session.flush()
+        return self._said_now(
+            self._session.state.handle_cancel, keys, force, reason or "", msg or "", asynchronous=asynchronous
+        )
+
+    def _said_now(self, handle: Callable[..., None], *args: Any, asynchronous: bool | None) -> Any:
+        """An event that has taken effect when this returns, even if what it returns is not awaited."""
+        session = self._session
+        session.post(handle, *args)
+        if asynchronous or (asynchronous is None and self.asynchronous):
+            if asyncio._get_running_loop() is session.loop.asyncio_loop:
+                session.flush()
+            return self.order(_nothing, asynchronous=True)
+        return self.sync(_flushed, session, asynchronous=False)
 
     def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
         """Run failed tasks again, and with them the failed tasks that they depend on."""
-        return self.sync(self._retry, futures, asynchronous=asynchronous)
-
-    async def _retry(self, futures: Any) -> None:
         keys = [future.key for future in futures_of(futures)]
-        self._session.post(self._session.state.handle_retry, keys)
-        self._session.flush()
+        return self._said_now(self._session.state.handle_retry, keys, asynchronous=asynchronous)
 
     # ------------------------------------------------------------ workers
 
@@ -368,3 +376,11 @@ def keys_of(futures: Any) -> list[Any]:
 
 def _names(workers: Any) -> list[str] | None:
     return None if workers is None else list(worker_names(workers))
+
+
+async def _flushed(session: Session) -> None:
+    session.flush()
+
+
+async def _nothing() -> None:
+    return None

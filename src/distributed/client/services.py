@@ -24,6 +24,7 @@ class ServicesMixin:
     id: str
     _session: Session
     sync: Callable[..., Any]
+    order: Callable[..., Any]
     extensions: Extensions
     #: Topics whose events the scheduler sends to this client, told to it at every registration.
     topics: dict[str, None]
@@ -70,11 +71,11 @@ class ServicesMixin:
         >>> client.publish_dataset(df, name="accounts")  # doctest: +SKIP
         >>> client.publish_dataset(accounts=df)  # doctest: +SKIP
         """
-        return self.sync(self.extensions["publish"].publish, args, name, override, kwargs)
+        return self.order(self.extensions["publish"].publish, args, name, override, kwargs)
 
     def unpublish_dataset(self, name: Any, **kwargs: Any) -> Any:
         """Forget a published dataset."""
-        return self.sync(self.extensions["publish"].unpublish, name, **kwargs)
+        return self.order(self.extensions["publish"].unpublish, name, **kwargs)
 
     def list_datasets(self, **kwargs: Any) -> Any:
         """Names of the published datasets."""
@@ -108,14 +109,14 @@ class ServicesMixin:
 
     def set_metadata(self, key: Any, value: Any) -> Any:
         """Set an entry of the scheduler's dictionary of metadata; ``key`` is a key or a path of keys."""
-        return self.sync(self._session.call, "set_metadata", keys=_path(key), value=value)
+        return self.order(self._session.call, "set_metadata", keys=_path(key), value=value)
 
     # ------------------------------------------------------------ events and logs
 
     def log_event(self, topic: Any, msg: Any) -> Any:
         """Log an event under a topic, or under several. ``msg`` is made of plain Python values."""
         names = topic if isinstance(topic, str) else list(topic)
-        return self.sync(self._session.call, "log_event", topic=names, msg=msg)
+        return self.order(self._session.call, "log_event", topic=names, msg=msg)
 
     def get_events(self, topic: str | None = None) -> Any:
         """The logged events of a topic, pairs of time and message; a dictionary by topic if none is named."""
@@ -134,19 +135,19 @@ class ServicesMixin:
         --------
         >>> client.subscribe_topic("progress", print)  # doctest: +SKIP
         """
-        return self.sync(self.extensions["topics"].subscribe, topic, handler)
+        return self.order(self.extensions["topics"].subscribe, topic, handler)
 
     def unsubscribe_topic(self, topic: str) -> Any:
         """Undo :meth:`subscribe_topic`. Raises ValueError where there was none."""
-        return self.sync(self.extensions["topics"].unsubscribe, topic)
+        return self.order(self.extensions["topics"].unsubscribe, topic)
 
     def forward_logging(self, logger_name: str | None = None, level: int | str = 0) -> Any:
         """Hand what this logger of the workers says (default: all) to the same logger here."""
-        return self.sync(self.extensions["logs"].forward, logger_name, level)
+        return self.order(self.extensions["logs"].forward, logger_name, level)
 
     def unforward_logging(self, logger_name: str | None = None) -> Any:
         """Undo :meth:`forward_logging`."""
-        return self.sync(self.extensions["logs"].unforward, logger_name)
+        return self.order(self.extensions["logs"].unforward, logger_name)
 
     def get_scheduler_logs(self, n: int | None = None) -> Any:
         """The last ``n`` (level, line) of the scheduler's log, newest first."""
@@ -272,7 +273,7 @@ class ServicesMixin:
         idempotent : bool, optional
             Do nothing where there is one of this name. Default: what the plugin says.
         """
-        return self.sync(self.extensions["plugins"].register, plugin, name, idempotent)
+        return self.order(self.extensions["plugins"].register, plugin, name, idempotent)
 
     def register_worker_plugin(self, plugin: Any, name: str | None = None, nanny: bool | None = None) -> Any:
         """The older name of :meth:`register_plugin` for plugins of workers and nannies."""
@@ -286,15 +287,15 @@ class ServicesMixin:
 
     def unregister_worker_plugin(self, name: str, nanny: bool | None = None) -> Any:
         """Remove a plugin from all workers (or nannies). Raises ValueError when there is none of this name."""
-        return self.sync(self.extensions["plugins"].unregister, "nanny" if nanny else "worker", name)
+        return self.order(self.extensions["plugins"].unregister, "nanny" if nanny else "worker", name)
 
     def unregister_scheduler_plugin(self, name: str) -> Any:
         """Remove a plugin from the scheduler. Raises ValueError when there is none of this name."""
-        return self.sync(self.extensions["plugins"].unregister, "scheduler", name)
+        return self.order(self.extensions["plugins"].unregister, "scheduler", name)
 
     def register_worker_callbacks(self, setup: Callable[..., Any] | None = None) -> Any:
         """Call ``setup`` in every worker, now or when it joins; a parameter ``dask_worker`` gets the worker."""
-        return self.sync(self.extensions["plugins"].register_setup, setup)
+        return self.order(self.extensions["plugins"].register_setup, setup)
 
     def upload_file(self, filename: str, load: bool = True) -> Any:
         """Copy a .py, .zip or .egg file to all workers, also those that come later, and import it there.
@@ -310,7 +311,7 @@ class ServicesMixin:
         dict
             By worker's address: ``{"status": "OK"}``.
         """
-        return self.sync(self.extensions["plugins"].upload_file, filename, load)
+        return self.order(self.extensions["plugins"].upload_file, filename, load)
 
 
 def _path(keys: Any) -> list[Any]:

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
-from distributed.loops import LeftBehind, Loop, LoopStoppedError, Wait, seconds, sync
+from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import CLOSING, ClientHeartbeat, CloseClient, Message
 from distributed.threadstate import leave_place_later
+from distributed.waits import LeftBehind, LoopStoppedError, Wait
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,11 @@ QUESTIONS = frozenset(
 )
 
 _running_loop = asyncio._get_running_loop
+
+T = TypeVar("T")
+
+#: Whether this task is one of :meth:`Session.in_turn`: they begin in the order in which they were given.
+_in_turn: ContextVar[bool] = ContextVar("distributed-in-turn", default=False)
 
 
 class Session:
@@ -76,6 +83,7 @@ class Session:
         self.loop = loop
         self.connection: Any = None
         self.address = ""
+        self._nbeginning = 0
         self.status = "newly-created"
         self.failure = ""
         self.closed_because = "this client is closed: make a new Client"
@@ -417,6 +425,8 @@ class Session:
         A question whose answer was lost with the connection is asked again; an order is not: it may have been carried
         out, and ``CommClosedError`` says that nobody knows.
         """
+        if self._nbeginning and not _in_turn.get():
+            await asyncio.sleep(0)  # orders that were given before and not awaited go first
         while True:
             self.check_open()
             await self._connected.wait()
@@ -432,6 +442,17 @@ class Session:
             finally:
                 if leaving is not None:
                     leaving.cancel()
+
+    def in_turn(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The same for a task that begins with the next turn of the loop; calls from now on wait for it to begin."""
+        self._nbeginning += 1
+
+        async def run() -> T:
+            self._nbeginning -= 1
+            _in_turn.set(True)
+            return await coroutine
+
+        return run()
 
     async def close(self, timeout: float | str | None = None) -> None:
         """Say goodbye and disconnect; what is pending ends as lost."""

@@ -89,11 +89,11 @@ class Event(Handle):
 
     def set(self) -> Any:
         """Set it; wakes all who wait."""
-        return self.sync(self._call, "event_set", name=self.name)
+        return self.order(self._call, "event_set", name=self.name)
 
     def clear(self) -> Any:
         """Take it back: who waits from now on waits for the next :meth:`set`."""
-        return self.sync(self._call, "event_clear", name=self.name)
+        return self.order(self._call, "event_clear", name=self.name)
 
     def is_set(self) -> Any:
         """Whether it is set."""

@@ -58,6 +58,10 @@ class Handle:
             func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs
         )
 
+    def order(self, func: Any, *args: Any, asynchronous: bool | None = None, **kwargs: Any) -> Any:
+        """As :meth:`sync`, for what is to happen whether or not it is awaited."""
+        return self.client.order(func, *args, asynchronous=asynchronous, **kwargs)
+
     @property
     def _owner(self) -> list[str]:
         client = self.client

@@ -185,7 +185,7 @@ class MultiLock(Handle):
             raise ValueError("Lock is not yet acquired")
         self._locked = False
         self.client.held.pop(self.id, None)
-        return self.sync(self._call, "multi_lock_release", ident=self.id)
+        return self.order(self._call, "multi_lock_release", ident=self.id)
 
     def locked(self) -> bool:
         """Whether this handle holds its locks."""

@@ -260,7 +260,7 @@ class Queue(Handle):
 
     def close(self) -> Any:
         """This handle is not needed any more; with the last one the queue is forgotten."""
-        return self.sync(self._close)
+        return self.order(self._close)
 
     async def _close(self) -> None:
         await self._create()

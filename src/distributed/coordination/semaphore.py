@@ -209,7 +209,7 @@ class Semaphore(Handle):
         except IndexError:
             raise RuntimeError("Released too often") from None
         self.client.held.pop(lease, None)
-        return self.sync(self._call, "semaphore_release", name=self._ident, lease=lease)
+        return self.order(self._call, "semaphore_release", name=self._ident, lease=lease)
 
     def get_value(self) -> Any:
         """Number of leases that are held now, by anybody."""
@@ -228,7 +228,7 @@ class Semaphore(Handle):
         for lease in self._leases:
             self.client.held.pop(lease, None)
         self._leases.clear()
-        return self.sync(self._call, "semaphore_close", name=self._ident)
+        return self.order(self._call, "semaphore_close", name=self._ident)
 
     def __enter__(self) -> Any:
         self.acquire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -94,15 +95,12 @@ class Variable(Handle):
 
         ``timeout`` (seconds, or a text such as "5s") is for the scheduler's answer; then TimeoutError is raised.
         """
-        return self.sync(self._set, value, positive(timeout), **kwargs)
+        return self.order(self._set, value, positive(timeout), **kwargs)
 
     async def _set(self, value: Any, timeout: float | None) -> None:
-        import asyncio
-
         payload, keys, _held = pack_value(self.client, value)
-        await asyncio.wait_for(
-            self._call("variable_set", name=self.name, payload=payload, keys=keys), timeout
-        )
+        async with asyncio.timeout(timeout):
+            await self._call("variable_set", name=self.name, payload=payload, keys=keys)
 
     def get(self, timeout: Any = None, **kwargs: Any) -> Any:
         """The value; waits for the first one.
@@ -125,7 +123,7 @@ class Variable(Handle):
 
     def delete(self) -> Any:
         """Forget the value; who reads from now on waits for the next one."""
-        return self.sync(self._call, "variable_delete", name=self.name)
+        return self.order(self._call, "variable_delete", name=self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name,)

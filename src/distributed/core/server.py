@@ -379,3 +379,14 @@ def _in_child() -> None:
 
 
 in_child(_in_child)
+
+
+def server_here(address: str) -> Server | None:
+    """The server that listens at an address and runs on the loop of the calling coroutine; None if there is none."""
+    from distributed.comm import normalize_address
+
+    running = asyncio._get_running_loop()
+    for server in list(_running):
+        if server.loop is running and server.listeners and normalize_address(address) == server.address:
+            return server
+    return None

@@ -245,9 +245,16 @@ class Cluster(SyncMethodMixin):
         return format_dashboard_link(host, port)
 
     def get_client(self) -> Any:
-        """A new client of this cluster."""
-        from distributed.client import Client
+        """A client of this cluster: the current one if it is that, else a new one.
 
+        In a coroutine on the cluster's own loop it is to be awaited, or entered by ``async with``.
+        """
+        from distributed.client import Client
+        from distributed.client.current import current_client
+
+        found = current_client()
+        if found is not None and found.cluster is self:
+            return found
         return Client(self, security=self.security)
 
     def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:
