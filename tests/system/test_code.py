@@ -195,3 +195,29 @@ def test_uploaded_again_the_new_code_runs(key: str, module: Any, processes: bool
             assert list(there.values()) == [(value, False)] * value
             assert found(client, mm) == {value}
         assert client.gather(held) == [1] * 5  # results stay what they are
+
+
+def test_helpers_that_come_after_those_who_use_them(key: str, tmp_path: Path) -> None:
+    """A worker that joins later finds all files before any is imported; and has the last of each."""
+    uses, helper = tmp_path / "uploaded_user.py", tmp_path / "uploaded_helper.py"
+    uses.write_text("def f():\n    import uploaded_helper\n    return uploaded_helper.f()\n")
+    helper.write_text("def f(): return 1\n")
+
+    def call() -> Any:
+        return importlib.import_module("uploaded_user").f()
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.upload_file(str(uses))
+        client.upload_file(str(helper))
+        uses.write_text("from uploaded_helper import f\n")
+        client.upload_file(str(uses))
+        helper.write_text("def f(): return 2\n")
+        client.upload_file(str(helper))
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=30)
+        assert list(client.run(call).values()) == [2, 2]
+        client.restart()
+        assert list(client.run(call).values()) == [2, 2]

@@ -8,42 +8,76 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import tempfile
+import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from distributed import uploads
+from distributed.core.network_plugins import failure_text
 from distributed.exceptions import RemoteError
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.scheduler.control import allow_code, unpack_code
 
+logger = logging.getLogger("distributed.scheduler")
+
 # ---------------------------------------------------------------- scheduler
 
 
 class Registry:
-    """Pickled plugins by name, in the order they were registered. Pure."""
+    """Pickled plugins by name, in the order in which they were registered, each with a number. Pure.
 
-    def __init__(self) -> None:
-        self.plugins: dict[str, Payload] = {}
+    Parameters
+    ----------
+    epoch : str
+        Unique: numbers of another registry mean nothing here.
 
-    def register(self, name: str, plugin: Payload, idempotent: bool) -> bool:
-        """Whether it has to be given to those that are there."""
+    Attributes
+    ----------
+    version : list
+        Changes with whatever is changed.
+    """
+
+    def __init__(self, epoch: str) -> None:
+        self.plugins: dict[str, tuple[Payload, int]] = {}
+        self.version: list[Any] = [epoch, 0]
+
+    def get(self, name: str) -> Payload | None:
+        return self.plugins[name][0] if name in self.plugins else None
+
+    def register(self, name: str, plugin: Payload, idempotent: bool = False) -> int | None:
+        """Its number; None if there is one already and that is enough."""
         if idempotent and name in self.plugins:
-            return False
+            return None
         self.plugins.pop(name, None)
-        self.plugins[name] = plugin
-        return True
+        number = self._count()
+        self.plugins[name] = (plugin, number)
+        return number
 
     def unregister(self, name: str, kind: str) -> None:
         if name not in self.plugins:
             raise ValueError(f"no {kind} plugin is named {name!r}; there are {list(self.plugins)}")
         del self.plugins[name]
+        self._count()
+
+    def _count(self) -> int:
+        number: int = self.version[1] + 1
+        self.version = [self.version[0], number]
+        return number
 
     def all(self) -> list[list[Any]]:
-        """[name, payload] of each."""
-        return [list(entry) for entry in self.plugins.items()]
+        """[name, payload, number] of each."""
+        return [[name, plugin, number] for name, (plugin, number) in self.plugins.items()]
+
+    def told_to(self, version: Any) -> dict[str, Any] | None:
+        """What to tell somebody who has this version; None if it is this one, or there is nothing to be told."""
+        stranger = version is None or version[0] != self.version[0]
+        if version == self.version or (stranger and not self.plugins):
+            return None
+        return {"version": self.version, "plugins": self.all()}
 
 
 class SchedulerPlugins:
@@ -51,17 +85,25 @@ class SchedulerPlugins:
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        self.workers = Registry()
-        self.nannies = Registry()
+        self.workers = Registry(uuid.uuid4().hex)
+        self.nannies = Registry(uuid.uuid4().hex)
+        self._turns: dict[tuple[bool, str], asyncio.Lock] = {}
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
-    def for_workers(self) -> list[list[Any]]:
-        """What a worker that joins has to set up."""
-        return self.workers.all()
+    def for_worker(self, version: Any) -> dict[str, Any] | None:
+        """What a worker has to set up before it may join."""
+        return self.workers.told_to(version)
 
-    def register_nanny(self) -> list[list[Any]]:
+    def register_nanny(self) -> dict[str, Any]:
         """What a nanny that starts has to set up."""
-        return self.nannies.all()
+        return {"version": self.nannies.version, "plugins": self.nannies.all()}
+
+    def plugins_failed(self, where: str, failures: Iterable[Sequence[str]]) -> None:
+        """Somebody could not set up a plugin that others have: tell clients and the log."""
+        for name, text in failures:
+            sentence = failure_text(name, where, text)
+            logger.error("%s", sentence)
+            self.scheduler.log_event("warn", sentence)
 
     async def register_scheduler_plugin(
         self, plugin: Any, name: str | None = None, idempotent: bool | None = None
@@ -88,24 +130,56 @@ class SchedulerPlugins:
     async def register_worker_plugin(
         self, plugin: Payload, name: str, idempotent: bool | None = None
     ) -> dict[str, Any]:
-        if not self.workers.register(name, plugin, bool(idempotent)):
-            return {}
-        return await self._everywhere("plugin_add", nanny=False, plugin=plugin, name=name)
+        return await self._register(self.workers, plugin, name, bool(idempotent), nanny=False)
 
     async def unregister_worker_plugin(self, name: str) -> dict[str, Any]:
-        self.workers.unregister(name, "worker")
-        return await self._everywhere("plugin_remove", nanny=False, name=name, missing_ok=True)
+        return await self._unregister(self.workers, name, nanny=False)
 
     async def register_nanny_plugin(
         self, plugin: Payload, name: str, idempotent: bool | None = None
     ) -> dict[str, Any]:
-        if not self.nannies.register(name, plugin, bool(idempotent)):
-            return {}
-        return await self._everywhere("plugin_add", nanny=True, plugin=plugin, name=name)
+        return await self._register(self.nannies, plugin, name, bool(idempotent), nanny=True)
 
     async def unregister_nanny_plugin(self, name: str) -> dict[str, Any]:
-        self.nannies.unregister(name, "nanny")
-        return await self._everywhere("plugin_remove", nanny=True, name=name, missing_ok=True)
+        return await self._unregister(self.nannies, name, nanny=True)
+
+    async def _register(
+        self, registry: Registry, plugin: Payload, name: str, idempotent: bool, *, nanny: bool
+    ) -> dict[str, Any]:
+        """Everywhere or nowhere: where one cannot set it up, all have again what they had before."""
+        # One after the other: else two clients' plugins of one name end up in different orders on different workers.
+        async with self._turn(nanny, name):
+            before = registry.get(name)
+            number = registry.register(name, plugin, idempotent)
+            if number is None:
+                return {}
+            answers = await self._everywhere("plugin_add", nanny, plugin=plugin, name=name, number=number)
+            if any(answer["status"] != "OK" for answer in answers.values()):
+                if before is None:
+                    registry.unregister(name, "")
+                    await self._everywhere("plugin_remove", nanny, name=name, missing_ok=True)
+                else:
+                    number = registry.register(name, before)
+                    await self._everywhere("plugin_add", nanny, plugin=before, name=name, number=number)
+            return answers
+
+    async def _unregister(self, registry: Registry, name: str, *, nanny: bool) -> dict[str, Any]:
+        async with self._turn(nanny, name):
+            registry.unregister(name, "nanny" if nanny else "worker")
+            return await self._everywhere("plugin_remove", nanny, name=name, missing_ok=True)
+
+    def _turn(self, nanny: bool, name: str) -> asyncio.Lock:
+        return self._turns.setdefault((nanny, name), asyncio.Lock())
+
+    async def _everywhere(self, op: str, nanny: bool, /, **kwargs: Any) -> dict[str, Any]:
+        """Have it done by all workers, or by all nannies, also those without a worker at the moment."""
+        scheduler = self.scheduler
+        if not nanny:
+            return dict(await scheduler.broadcast(op=op, kwargs=kwargs))
+        there = {ws.extra["nanny"]: None for ws in scheduler.workers.values() if ws.extra.get("nanny")}
+        targets = list(there | dict.fromkeys(scheduler.nannies_there()))
+        answers = await asyncio.gather(*(scheduler._answer(target, op, kwargs) for target in targets))
+        return dict(zip(targets, answers, strict=True))
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
         allow_code()
@@ -117,9 +191,6 @@ class SchedulerPlugins:
         where = self._directory.name
         await asyncio.to_thread(uploads.install, where, filename, content, load=load, update_own=False)
         return {"status": "OK", "nbytes": len(content)}
-
-    async def _everywhere(self, op: str, *, nanny: bool, **kwargs: Any) -> dict[str, Any]:
-        return dict(await self.scheduler.broadcast(op=op, kwargs=kwargs, nanny=nanny))
 
 
 async def _result(value: Any) -> Any:
@@ -149,19 +220,20 @@ class ClientPlugins:
             )
         if idempotent is None:
             idempotent = bool(getattr(plugin, "idempotent", False))
+        name = plugin_name(plugin, name)
         answers = await self.client._call(
             f"register_{kind}_plugin",
             plugin=pack(plugin),
-            name=plugin_name(plugin, name),
+            name=name,
             idempotent=idempotent,
         )
-        result = None if kind == "scheduler" else _raise_first(answers)
+        result = None if kind == "scheduler" else _raise_first(answers, name)
         _note_upload(plugin)
         return result
 
     async def unregister(self, kind: str, name: str) -> Any:
         answers = await self.client._call(f"unregister_{kind}_plugin", name=name)
-        return None if kind == "scheduler" else _raise_first(answers)
+        return None if kind == "scheduler" else _raise_first(answers, name)
 
     async def register_setup(self, setup: Callable[..., Any] | None) -> Any:
         from distributed.diagnostics.callbacks import SetupCallback
@@ -189,11 +261,12 @@ def _note_upload(plugin: Any) -> None:
         uploaded.note(uploads.names_in("directory.zip", plugin.data), plugin.data)
 
 
-def _raise_first(answers: dict[str, Any]) -> dict[str, Any]:
-    """Answers by address; the first error is raised."""
+def _raise_first(answers: dict[str, Any], name: str) -> dict[str, Any]:
+    """Answers by address; the first error is raised, and says of which plugin it is."""
     for address, answer in answers.items():
         if answer["status"] != "OK":
             text = f"{address}: {answer.get('text', '')}"
             error = unpack_error(answer.get("exception"), answer.get("traceback"), text)
+            error.add_note(f"raised for the plugin {name} on {address}")
             raise error if isinstance(error, Exception) else RemoteError(text)
     return {address: {"status": "OK"} for address in answers}

@@ -78,6 +78,7 @@ SCHEDULER: dict[str, Extension] = {
             "register_nanny_plugin",
             "unregister_nanny_plugin",
             "register_nanny",
+            "plugins_failed",
             "upload_file",
         ),
     ),

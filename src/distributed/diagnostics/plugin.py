@@ -121,7 +121,11 @@ class WorkerPlugin:
     idempotent: bool = False
 
     def setup(self, worker: Any) -> Any:
-        """Called when it is added. May be a coroutine function. What it raises keeps a new worker from joining."""
+        """Called when it is added. May be a coroutine function.
+
+        What it raises when it is registered is raised there, and it is not kept. A worker that joins later goes on
+        without it, and clients are warned.
+        """
 
     def teardown(self, worker: Any) -> Any:
         """Called when it is removed, and when the worker closes."""

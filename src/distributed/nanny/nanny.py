@@ -18,6 +18,7 @@ from distributed.comm.addressing import (
     parse_host_port,
 )
 from distributed.core.listening import listen_addresses, listen_at_first
+from distributed.core.network_plugins import NetworkPlugins
 from distributed.core.status import Status
 from distributed.exceptions import ProtocolError, SecurityError
 from distributed.nanny.channel import ChildSpec
@@ -159,7 +160,11 @@ class Nanny(Operations):
             **worker_kwargs,
         }
         self.plugins: dict[str, Any] = {}
+        self.network_plugins = NetworkPlugins(
+            self, self._add_plugin, self.plugin_remove, logger, self._warn_clients
+        )
         self._has_plugins = False
+        self._fetching = asyncio.Lock()
         self.scratch = scratch_directory(local_directory)
         optional = {
             "local_directory": self.scratch,
@@ -217,22 +222,35 @@ class Nanny(Operations):
 
     async def fetch_plugins(self, patience: float) -> None:
         """Set up the network's plugins for nannies, if the scheduler answers within ``patience`` seconds. Once."""
-        if self._has_plugins:
-            return
-        try:
-            async with asyncio.timeout(patience):
-                plugins = await self.rpc(self.scheduler_address).register_nanny()
-                await self.rpc(self.scheduler_address).note_nanny(address=self.address)
-        except (OSError, SecurityError, ProtocolError) as error:  # its worker will say what is wrong
-            logger.debug("the scheduler at %s is not there yet: %s", self.scheduler_address, error)
-            return
-        self._has_plugins = True
-        running = self.is_alive()
-        for name, plugin in plugins:
-            await self.plugin_add(plugin, name=name, start=running)
-        if plugins and self._launched is not None:  # its environment is of before
-            self._launched.discard()
-            self._launched = None
+        async with self._fetching:
+            if self._has_plugins:
+                return
+            scheduler = self.rpc(self.scheduler_address)
+            try:
+                async with asyncio.timeout(patience):
+                    await scheduler.note_nanny(
+                        address=self.address
+                    )  # first: what comes from now on is told to it
+                    told = await scheduler.register_nanny()
+            except (OSError, SecurityError, ProtocolError) as error:  # its worker will say what is wrong
+                logger.debug("the scheduler at %s is not there yet: %s", self.scheduler_address, error)
+                return
+            await self.network_plugins.agree(
+                told["version"], told["plugins"], lambda op, kwargs: getattr(scheduler, op)(**kwargs)
+            )
+            self._has_plugins = True
+            if told["plugins"] and self._launched is not None:  # its environment is of before
+                self._launched.discard()
+                self._launched = None
+
+    async def plugins_there(self) -> None:
+        await self.fetch_plugins(patience=10.0)
+
+    async def _add_plugin(self, plugin: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        return await self.plugin_add(plugin, name, **{"start": self.is_alive(), **kwargs})
+
+    def _warn_clients(self, text: str) -> None:
+        self.spawn(self.log_event("warn", text), name="warn clients")
 
     async def _listen(self) -> None:
         """At the first free port of those given, on the interface that leads to the scheduler."""
@@ -327,7 +345,10 @@ class Nanny(Operations):
     async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
         for name in list(self.plugins):
-            await self.plugin_remove(name)
+            try:
+                await self.plugin_remove(name)
+            except Exception:
+                logger.exception("plugin %s failed to stop", name)
         await self._supervisor.stop(self._close_timeout, reason)
         self.remove_scratch()
         if self._launched is not None:  # the start failed before it was used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import shutil
 import uuid
@@ -11,10 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import config, uploads
+from distributed.core.network_plugins import NetworkPlugins
 from distributed.core.server import Server
 from distributed.private_files import scratch_space
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.utils import has_arg
+
+logger = logging.getLogger("distributed.nanny")
 
 
 class Operations(Server):
@@ -32,13 +36,14 @@ class Operations(Server):
     local_directory: str | None
     scheduler_address: str
     plugins: dict[str, Any]
+    network_plugins: NetworkPlugins
     scratch: str
 
     def operations(self) -> dict[str, Callable[..., Any]]:
         return {
             "run": self.run,
-            "plugin_add": self.plugin_add,
-            "plugin_remove": self.plugin_remove,
+            "plugin_add": self._network_plugin_add,
+            "plugin_remove": self._network_plugin_remove,
             "upload_file": self.upload_file,
         }
 
@@ -57,6 +62,7 @@ class Operations(Server):
         wait : bool
             False: answer at once; an exception is logged.
         """
+        await self.plugins_there()
         func, call_args, call_kwargs = (
             _unpacked(function),
             _unpacked(args) or (),
@@ -80,7 +86,10 @@ class Operations(Server):
         plugin = _unpacked(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
         if name in self.plugins:
-            await self.plugin_remove(name)
+            try:
+                await self.plugin_remove(name)
+            except Exception:
+                logger.exception("plugin %s failed to stop; another takes its place", name)
         self.plugins[name] = plugin
         if hasattr(plugin, "setup"):
             try:
@@ -91,6 +100,19 @@ class Operations(Server):
         if start and getattr(plugin, "restart", False):
             await self.restart(reason=f"plugin {name}")
         return {"status": "OK", "name": name}
+
+    async def _network_plugin_add(self, **kwargs: Any) -> dict[str, Any]:
+        """As :meth:`plugin_add`, for others: in order."""
+        answer: dict[str, Any] = await self.network_plugins.add(**kwargs)
+        return answer
+
+    async def _network_plugin_remove(self, **kwargs: Any) -> dict[str, Any]:
+        """As :meth:`plugin_remove`, for others: in order."""
+        return await self.network_plugins.remove(**kwargs)
+
+    async def plugins_there(self) -> None:
+        """Wait until the network's plugins for nannies are set up here."""
+        raise NotImplementedError
 
     async def plugin_remove(self, name: str, missing_ok: bool = False) -> dict[str, Any]:
         """Remove a plugin: its ``teardown(nanny=...)`` is called. ``KeyError`` when there is none of this name."""

@@ -49,8 +49,8 @@ class Peers(Control):
 
     async def add_nanny(self, comm: Connection, address: str) -> list[list[Any]]:
         """What a nanny that starts has to set up: pairs of name and pickled plugin. Nothing is noted of it."""
-        found: list[list[Any]] = self.extensions["plugins"].register_nanny()  # type: ignore[attr-defined]
-        return found
+        registry = self.extensions["plugins"].nannies  # type: ignore[attr-defined]
+        return [[name, plugin] for name, plugin, _ in registry.all()]
 
     async def remove_worker(
         self, address: str, *, stimulus_id: str = "", expected: bool = False, close: bool = True
@@ -102,6 +102,10 @@ class Peers(Control):
 
         self._nannies[address] = comm
         comm.on_close.append(gone)
+
+    def nannies_there(self) -> list[str]:
+        """Addresses of the nannies that are connected, whether or not they have a worker."""
+        return list(self._nannies)
 
     def say_goodbye(self, reason: str) -> None:
         """Somebody wants the network to end: tell all who would wait for another scheduler otherwise."""

@@ -256,9 +256,17 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         status: str = "running",
         holding: list[Any] | None = None,
         running: list[Any] | None = None,
+        plugins: Any = None,
         **extra: Any,
     ) -> dict[str, Any]:
-        """Make this connection the stream of a worker, and take up what the worker holds and runs already."""
+        """Make this connection the stream of a worker, and take up what the worker holds and runs already.
+
+        ``plugins`` is the version of the network's plugins that it has. A worker with another one than this scheduler's
+        is told all of them and not let in: it sets them up and comes again.
+        """
+        missing = self.extensions["plugins"].for_worker(plugins)
+        if missing is not None:
+            return {"status": "plugins", **missing}
         now = time.monotonic()
         if address in self.state.workers:
             same = self.state.workers[address].server_id == server_id
@@ -302,7 +310,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             "name": ws.name,
             "scheduler_id": self.id,
             "heartbeat_interval": self._heartbeat_interval(),
-            "plugins": self.extensions["plugins"].for_workers(),
+            "plugins": self.extensions["plugins"].workers.version,
         }
 
     def _hear_worker(self, comm: Connection, address: str) -> None:

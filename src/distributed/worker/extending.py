@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed import config
 from distributed.core.extensions import WORKER, Extensions
+from distributed.core.network_plugins import NetworkPlugins
 from distributed.core.observed import ObservedLog, is_default
 from distributed.exceptions import CommClosedError
 from distributed.protocol.codec import encode
@@ -23,16 +25,14 @@ class Extending(Operations):
 
     def init_extending(self) -> None:
         self.plugins = {}
+        limit = config.seconds("distributed.worker.plugin-timeout")
+        self.network_plugins = NetworkPlugins(
+            self, self.plugin_add, self.plugin_remove, logger, self._warn_clients, limit
+        )
         self.extensions = Extensions(self, WORKER)
         self._transition_hooks: list[Callable[..., Any]] = []
 
     # ------------------------------------------------------------ plugins
-
-    async def install_plugins(self, plugins: Iterable[tuple[str, Any]]) -> None:
-        """Set up the network's plugins, as the scheduler tells them at registration, but for those that are here."""
-        for name, plugin in plugins:
-            if name not in self.plugins:
-                await self.plugin_add(plugin, name=name)
 
     async def plugin_add(
         self, plugin: Any, name: str | None = None, catch_errors: bool = False, **kwargs: Any
@@ -62,6 +62,10 @@ class Extending(Operations):
         for extension in self.extensions.loaded():
             if hasattr(extension, "close"):
                 extension.close()
+
+    def _warn_clients(self, text: str) -> None:
+        scheduler = self.rpc(self.scheduler_address)  # type: ignore[attr-defined]
+        self.spawn(scheduler.log_event(topic="warn", msg=text), name="warn clients")
 
     def _collect_hooks(self) -> None:
         methods = [getattr(plugin, "transition", None) for plugin in self.plugins.values()]

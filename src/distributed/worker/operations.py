@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed import uploads
+from distributed.core.network_plugins import NetworkPlugins
 from distributed.private_files import fresh_directory
 from distributed.protocol.messages import FreeKeys, Key
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
@@ -30,6 +31,7 @@ class Operations(WorkerBase):
     nthreads: int
     local_directory: str
     plugins: dict[str, Any]
+    network_plugins: NetworkPlugins
     max_transfers: int = 10
     _transfers = 0
     _own_directory: str | None = None
@@ -43,8 +45,8 @@ class Operations(WorkerBase):
             "delete_data": self.free_keys,
             "run": self.run,
             "run_coroutine": self.run_coroutine,
-            "plugin_add": self.plugin_add,
-            "plugin_remove": self.plugin_remove,
+            "plugin_add": self._network_plugin_add,
+            "plugin_remove": self._network_plugin_remove,
             "upload_file": self.upload_file,
             "story": self.get_story,
             "call_stack": self.get_call_stack,
@@ -155,7 +157,10 @@ class Operations(WorkerBase):
         plugin = _unpacked(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
         if name in self.plugins:
-            await self.plugin_remove(name)
+            try:
+                await self.plugin_remove(name)
+            except Exception:
+                logger.exception("plugin %s failed to stop; another takes its place", name)
         self.plugins[name] = plugin
         setup = getattr(plugin, "setup", None)
         if setup is not None:
@@ -165,6 +170,15 @@ class Operations(WorkerBase):
                 self.plugins.pop(name, None)
                 raise
         return {"status": "OK", "name": name}
+
+    async def _network_plugin_add(self, **kwargs: Any) -> dict[str, Any]:
+        """As :meth:`plugin_add`, for others: in order."""
+        answer: dict[str, Any] = await self.network_plugins.add(**kwargs)
+        return answer
+
+    async def _network_plugin_remove(self, **kwargs: Any) -> dict[str, Any]:
+        """As :meth:`plugin_remove`, for others: in order."""
+        return await self.network_plugins.remove(**kwargs)
 
     async def plugin_remove(self, name: str) -> dict[str, Any]:
         """Remove a plugin; its ``teardown(worker=...)`` is called. Raises KeyError when there is none of this name."""

@@ -437,18 +437,18 @@ class Worker(Extending, WorkerSurface, TaskClients):
         """Make ``stream`` the stream: tell the scheduler who this is, what it holds and what it runs."""
         self.introducing = True
         try:
-            answer = await self._introduce(stream)
+            while (answer := await self._introduce(stream))["status"] == "plugins":
+                await self.network_plugins.agree(answer["version"], answer["plugins"], stream.request)
         finally:
             self.introducing = False
             self.introduced.give()
         if answer["status"] != "OK":
             await stream.close()
-            raise ValueError(
-                f"the scheduler at {self.scheduler_address} refuses this worker: {answer['message']}"
-            )
+            message = answer["message"]
+            raise ValueError(f"the scheduler at {self.scheduler_address} refuses this worker: {message}")
         self.scheduler_id = answer["scheduler_id"]
         self._heartbeat_seconds = self.heartbeat_interval or answer["heartbeat_interval"]
-        await self.install_plugins(answer.get("plugins", ()))
+        self.network_plugins.adopt(answer.get("plugins"))
         self.on_ready()
         self.stream = stream
         stream.on_close.append(self._stream_closed)
@@ -475,6 +475,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
             status=self.state.status,
             holding=self.state.holding(),
             running=self.state.running(),
+            plugins=self.network_plugins.version,
             **self.get_startup_information(),
         )
         return answer
