@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,7 +21,7 @@ from concurrent.futures import Future as ConcurrentFuture
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from distributed.forks import in_child, module_lock, own_loop
+from distributed.forks import handles, in_child, module_lock, own_loop
 from distributed.threadstate import block
 
 T = TypeVar("T")
@@ -276,6 +278,32 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def note_escape(error: BaseException) -> None:
+    """Something that ends loops has come out of a callback on a loop of ours, which goes on."""
+    logging.getLogger("distributed.loops").error(
+        "%r was raised on an event loop by what runs there for a task, plugin or client; the loop goes on",
+        error,
+        exc_info=error,
+    )
+
+
+def run_through(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """``loop.run_until_complete`` for a process of ours: what users' code raises on the loop does not end it.
+
+    ``SystemExit`` and ``KeyboardInterrupt`` come out of the loop whoever raises them. As long as Ctrl-C has no handler
+    of its own it still ends the coroutine.
+    """
+    task = loop.create_task(coroutine)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            interrupted = isinstance(error, KeyboardInterrupt) and not handles(signal.SIGINT)
+            if task.done() or (interrupted and threading.current_thread() is threading.main_thread()):
+                raise
+            note_escape(error)
+
+
 class _LoopThread:
     """A loop run by a thread of its own, shared by all runners of that loop."""
 
@@ -283,6 +311,7 @@ class _LoopThread:
         self.loop = loop
         self.nrunners = 0
         self._close = close
+        self._stopped = False
         self.thread = threading.Thread(target=self._run, name="distributed-loop", daemon=True)
 
     def start(self) -> None:
@@ -298,7 +327,12 @@ class _LoopThread:
         own_loop(loop)
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while not self._stopped:
+                try:
+                    loop.run_forever()
+                    break
+                except (SystemExit, KeyboardInterrupt) as error:
+                    note_escape(error)
             _complete(loop, _settle())
         finally:
             self.loop.end()
@@ -307,6 +341,7 @@ class _LoopThread:
             asyncio.set_event_loop(None)
 
     def stop(self, timeout: float | None) -> None:
+        self._stopped = True
         self.loop.stop()
         if threading.current_thread() is not self.thread:
             self.thread.join(timeout)

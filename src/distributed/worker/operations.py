@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -267,7 +266,7 @@ def _take_in(key: Key, payload: Payload) -> tuple[Key, Any, int, str]:
     """(key, value, nbytes, type) of scattered data; what cannot be unpickled here may still be passed on."""
     try:
         value = unpack(payload)
-    except Exception:
+    except BaseException:
         return key, Packed(payload), payload_nbytes(payload), ""
     size, typename, _ = describe(value, False)
     return key, value, size, typename
