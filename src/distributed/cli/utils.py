@@ -177,7 +177,7 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     """
     from distributed import uploads
     from distributed.exceptions import SecurityError
-    from distributed.loops import new_event_loop, run_through
+    from distributed.loop_threads import new_event_loop, run_through
 
     uploads.own_process = True
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 from distributed import config, uploads
 from distributed.collector import tune_garbage_collector
 from distributed.forks import own, own_loop
-from distributed.loops import new_event_loop, run_through
+from distributed.loop_threads import new_event_loop, run_through
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
 from distributed.nanny.signals import Signals
 from distributed.security.keys import adopt_key
