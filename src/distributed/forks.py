@@ -79,6 +79,11 @@ def on_signal(loop: asyncio.AbstractEventLoop, signum: int, callback: Callable[.
     loop.add_signal_handler(signum, callback, *args)
 
 
+def handles(signum: int) -> bool:
+    """Whether :func:`on_signal` has been told of it."""
+    return signum in _signals
+
+
 def end_child(error: BaseException | None = None) -> NoReturn:
     """The child came back to us from what forked it: as at the end of a program, but nothing of ours is closed."""
     status: Any = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, InvalidStateError
@@ -18,16 +17,13 @@ from concurrent.futures import Future as ConcurrentFuture
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from distributed.forks import in_child, module_lock, own_loop
+from distributed.forks import in_child, module_lock
+from distributed.loop_threads import LoopThread, new_event_loop
 from distributed.waits import STOPPED, LeftBehind, LoopStoppedError, Wait, why_stopped
 
 T = TypeVar("T")
 
 _running_loop = asyncio._get_running_loop
-
-
-#: Turns of a loop between what happens and who waits for it on another loop or thread.
-SETTLING = 10
 
 
 class Loop:
@@ -209,84 +205,7 @@ def post(loop: Any, coroutine: Coroutine[Any, Any, T]) -> ConcurrentFuture[T]:
     return posted.outcome
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A new loop: uvloop's where that is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-class _LoopThread:
-    """A loop run by a thread of its own, shared by all runners of that loop."""
-
-    def __init__(self, loop: Loop, *, close: bool) -> None:
-        self.loop = loop
-        self.nrunners = 0
-        self._close = close
-        self.thread = threading.Thread(target=self._run, name="distributed-loop", daemon=True)
-
-    def start(self) -> None:
-        self.loop.ended = False
-        running = threading.Event()
-        self.loop.asyncio_loop.call_soon(running.set)
-        self.thread.start()
-        if not running.wait(10):
-            raise RuntimeError("the thread of the event loop did not start within 10 s")
-
-    def _run(self) -> None:
-        loop = self.loop.asyncio_loop
-        own_loop(loop)
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_forever()
-            _complete(loop, _settle())
-        finally:
-            self.loop.end()
-            if self._close:
-                _finish(loop)
-            asyncio.set_event_loop(None)
-
-    def stop(self, timeout: float | None) -> None:
-        self.loop.stop()
-        if threading.current_thread() is not self.thread:
-            self.thread.join(timeout)
-
-
-async def _settle() -> None:
-    """What has happened already reaches who waits for it."""
-    for _ in range(SETTLING):
-        await asyncio.sleep(0)
-
-
-def _complete(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Run a loop until this is done, even if somebody stops it (again) meanwhile."""
-    task = loop.create_task(coroutine)
-    while not task.done():
-        with contextlib.suppress(RuntimeError):
-            loop.run_until_complete(task)
-
-
-async def _end(loop: asyncio.AbstractEventLoop) -> None:
-    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=5)
-    await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
-
-
-def _finish(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left, as ``asyncio.run`` does, and close."""
-    try:
-        _complete(loop, _end(loop))
-    finally:
-        loop.close()
-
-
-_threads: dict[asyncio.AbstractEventLoop, _LoopThread] = {}
+_threads: dict[asyncio.AbstractEventLoop, LoopThread] = {}
 _threads_lock = module_lock()
 
 
@@ -327,7 +246,7 @@ class LoopRunner:
     def __init__(self, loop: Any = None, asynchronous: bool = False) -> None:
         self._asynchronous = asynchronous
         self._started = False
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
         self._own = False
         if loop is not None:
             self._loop = as_loop(loop)
@@ -363,7 +282,7 @@ class LoopRunner:
             with _threads_lock:
                 thread = _threads.get(self._loop.asyncio_loop)
                 if thread is None and not self._loop.is_running():
-                    thread = _LoopThread(self._loop, close=self._own)
+                    thread = LoopThread(self._loop, close=self._own)
                     thread.start()
                     _threads[self._loop.asyncio_loop] = thread
                 if thread is not None:

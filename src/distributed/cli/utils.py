@@ -177,13 +177,13 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     """
     from distributed import uploads
     from distributed.exceptions import SecurityError
-    from distributed.loops import new_event_loop
+    from distributed.loop_threads import new_event_loop, run_through
 
     uploads.own_process = True
 
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            status = runner.run(main())
+            status = run_through(runner.get_loop(), main())
     except (Fatal, SecurityError, OSError, ValueError, ImportError) as error:
         fail(command, error)
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ class Callbacks:
         def call() -> None:
             try:
                 fn(future)
-            except Exception:
+            except BaseException:  # whatever it is, the thread goes on
                 logger.exception("the callback of %r failed", future)
 
         with self._lock:

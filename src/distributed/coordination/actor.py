@@ -342,8 +342,8 @@ class WorkerActors:
             return {"status": "missing"}
         try:
             return {"status": "OK", "result": pack(getattr(found._instance, attribute))}
-        except Exception as error:
-            return _failure(error)
+        except BaseException as error:
+            return _failure(_as_exception(error))
 
     def call_here(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that comes from this worker: nothing is pickled."""
@@ -371,6 +371,10 @@ class WorkerActors:
             token = current_run.set((slot, slot.task))
             try:
                 return await method(*args, **kwargs)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                raise _as_exception(error) from None
             finally:
                 current_run.reset(token)
         outcome: ConcurrentFuture[Any] = ConcurrentFuture()
@@ -382,9 +386,7 @@ class WorkerActors:
             try:
                 outcome.set_result(method(*args, **kwargs))
             except BaseException as error:  # whatever it is, it ends the call and not the thread
-                outcome.set_exception(
-                    error if isinstance(error, Exception) else RuntimeError(f"the method raised {error!r}")
-                )
+                outcome.set_exception(_as_exception(error))
             finally:
                 thread_state.slot = None
 
@@ -414,6 +416,11 @@ def _eager(loop: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         failed: ActorFuture[Any] = ActorFuture(loop)
         failed._set_exception(error)
         return failed
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What a method raised, made harmless: whatever it is, it ends the call and nothing else."""
+    return error if isinstance(error, Exception) else RuntimeError(f"the actor raised {error!r}")
 
 
 def _failure(error: Exception) -> dict[str, Any]:

@@ -331,8 +331,7 @@ class Connection:
             exc = unpack_error(message.exception, message.traceback, message.text)
         else:
             exc = RemoteError(message.text, message.exception, message.traceback)
-        if not isinstance(exc, Exception) or isinstance(exc, StopIteration):
-            # KeyboardInterrupt and its like were meant for the other process.
+        if isinstance(exc, StopIteration):  # which no coroutine can raise
             exc = RemoteError(message.text, message.exception, message.traceback)
         waiter.set_exception(exc)
 
@@ -356,7 +355,7 @@ class Connection:
                 raise AttributeError(f"{self.local_address} has no operation {request.op!r}")
             own = {"comm": self} if takes_comm(handler) else {}
             result = handler(**own, **request.kwargs)
-        except (Exception, SystemExit) as exc:  # nobody ends this process by a call that fails
+        except BaseException as exc:  # nobody ends this process by a call that fails
             self._fail(request, exc)
             return
         if inspect.isawaitable(result):
@@ -369,13 +368,13 @@ class Connection:
     async def _serve_async(self, request: Request, awaitable: Awaitable[Any]) -> None:
         try:
             result = await awaitable
-        except (Exception, SystemExit) as exc:
-            self._fail(request, exc)
         except asyncio.CancelledError as exc:
             self._fail(
                 request, exc
             )  # unless it is the closing of this connection that cancels, the caller waits
             raise
+        except BaseException as exc:
+            self._fail(request, exc)
         else:
             if request.id and not self._closed:
                 self.send(Reply(request.id, result))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-from distributed import loops
+from distributed import loop_threads, loops
 from distributed.diagnostics.profile import Profile, add_stack, create
 from distributed.diagnostics.report_page import Report, WorkerFigures, render, runs_of
 from distributed.diagnostics.task_stream import Record
@@ -27,7 +27,10 @@ INTERVAL = 0.01
 
 #: Files whose functions run event loops.
 LOOPS = frozenset(
-    [asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__, loops.__file__]
+    [
+        *(asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__),
+        *(loops.__file__, loop_threads.__file__),
+    ]
 )
 
 #: Characters of calling code that are shown.

@@ -22,7 +22,7 @@ from typing import IO, Any
 from distributed import config, uploads
 from distributed.collector import tune_garbage_collector
 from distributed.forks import own, own_loop
-from distributed.loops import new_event_loop
+from distributed.loop_threads import new_event_loop, run_through
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
 from distributed.nanny.signals import Signals
 from distributed.security.keys import adopt_key
@@ -51,7 +51,7 @@ def _work(channel: IO[bytes], signals: Signals) -> None:
         config.adopt(spec.config)
         config.initialize_logging(spec.logging_level)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            status, dismissed = runner.run(_run(spec, channel, nanny, signals))
+            status, dismissed = run_through(runner.get_loop(), _run(spec, channel, nanny, signals))
         with contextlib.suppress(OSError):  # the nanny may be gone by now
             # An exit without it was a task's doing.
             os.write(nanny, encode_line("ended", dismissed=dismissed))

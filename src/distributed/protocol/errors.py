@@ -58,14 +58,16 @@ def exception_text(exc: BaseException) -> str:
 def unpack_error(
     exception: Payload | None, traceback: Payload | None = None, text: str = ""
 ) -> BaseException:
-    """The exception to raise here; a RemoteError with its text where it cannot be rebuilt."""
+    """The exception to raise here; a RemoteError with its text where it cannot be rebuilt or would end this process."""
     exc: Any = None
     if exception is not None:
         try:
             exc = unpack(exception)
-        except Exception as problem:
+        except BaseException as problem:
             text = f"{text} (it cannot be unpickled here: {exception_text(problem)})"
-    if not isinstance(exc, BaseException):
+    if not isinstance(
+        exc, Exception
+    ):  # also KeyboardInterrupt and its like: they were meant for the other process
         exc = RemoteError(text or "the remote side failed without a word", exception, traceback)
     tb = unpack_traceback(traceback)
     if tb is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import dask.config
 
 from distributed.client import Client
-from distributed.loops import new_event_loop
+from distributed.loop_threads import new_event_loop
 from distributed.scheduler import Scheduler
 from distributed.security import Security
 from distributed.utils_test.environment import process_security

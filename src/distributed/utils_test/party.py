@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from distributed import config as configuration
-from distributed.loops import new_event_loop
+from distributed.loop_threads import new_event_loop
 
 
 async def run(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], tell: Any) -> None:

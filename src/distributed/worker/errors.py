@@ -28,7 +28,9 @@ def task_error(exception: BaseException, *, skip: Collection[str] = ()) -> TaskE
     while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename in skip:
         tb = tb.tb_next
     if not isinstance(exception, Exception):
-        text = f"the task raised {exception_text(exception)}, which would have ended its process"
+        text = f"the task raised {exception_text(exception)}"
+        if isinstance(exception, SystemExit | KeyboardInterrupt):
+            text += ", which would have ended its process"
         exception = RuntimeError(text)
     packed = pack_error(exception, tb)
     payload = packed.exception

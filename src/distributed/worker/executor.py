@@ -15,6 +15,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import os
 import pickle
 import sys
 import threading
@@ -383,11 +384,14 @@ class Executor:
             coroutine.close()
             raise RuntimeError("no event loop runs here for a coroutine function")
         current_run.set((slot, ts))  # the coroutine runs in a copy of this thread's context
-        slot.future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        slot.future = asyncio.run_coroutine_threadsafe(_contained(coroutine), self.loop)
         try:
-            return slot.future.result()
+            value, error = slot.future.result()
+            if error is not None:
+                raise error
+            return value
         finally:
-            slot.future = None
+            slot.future = error = None
 
     def _failure(self, ts: TaskState, error: BaseException) -> None:
         if isinstance(error, MissingDependencies):
@@ -445,6 +449,17 @@ class Executor:
         with contextlib.suppress(IndexError):  # nobody sleeps, and whoever is about to will look first
             self._idle.pop()
             self._tokens.put(None)
+
+
+async def _contained(coroutine: Any) -> tuple[Any, BaseException | None]:
+    """What a task's coroutine returns or raises, whatever it is: what ends a loop shall end the task alone."""
+    pid = os.getpid()
+    try:
+        return await coroutine, None
+    except BaseException as error:
+        if os.getpid() != pid:  # a child that the task forked
+            end_child(error)
+        return None, error
 
 
 def _in_child() -> None:

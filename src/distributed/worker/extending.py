@@ -85,7 +85,7 @@ class Extending(Operations):
             for hook in self._transition_hooks:
                 try:
                     hook(key, start, finish)
-                except Exception:
+                except BaseException:  # no plugin ends the worker
                     logger.exception("a worker plugin failed in transition: %r", hook)
 
     async def get_profile(

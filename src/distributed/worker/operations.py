@@ -280,7 +280,7 @@ def _take_in(key: Key, payload: Payload) -> tuple[Key, Any, int, str]:
     """(key, value, nbytes, type) of scattered data; what cannot be unpickled here may still be passed on."""
     try:
         value = unpack(payload)
-    except Exception:
+    except BaseException:
         return key, Packed(payload), payload_nbytes(payload), ""
     size, typename, _ = describe(value, False)
     return key, value, size, typename

@@ -96,7 +96,7 @@ def inline(value: Any, nbytes: int) -> Payload | None:
     file = _Bounded()
     try:
         pickle.Pickler(file, 5, buffer_callback=file.buffer).dump(value)
-    except Exception:  # it stays here, and whoever asks for it is told why
+    except BaseException:  # it stays here, and whoever asks for it is told why
         return None
     stream = b"".join(file.parts)
     return None if b"__main__" in stream else stream
@@ -131,7 +131,7 @@ def pack_result(key: Any, value: Any, address: str) -> tuple[Payload, str]:
     """
     try:
         return pack(value), ""
-    except Exception as error:
+    except BaseException as error:  # whatever: it ends neither the worker nor the call
         reason = f"{typename(type(value))}: {type(error).__name__}: {error}"
         text = f"Could not serialize result {key!r} of type {reason}. It cannot leave {address}"
         return pack(_Unserializable(text)), reason

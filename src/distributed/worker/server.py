@@ -555,7 +555,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         for name, func in self.metrics.items():
             try:
                 values[name] = func(self)
-            except Exception:
+            except BaseException:
                 logger.exception("the metric %s failed", name)
         return values
 
