@@ -186,6 +186,42 @@ def test_sigterm_waits_no_longer_than_configured(
         assert running.result(timeout=30) == "done"
 
 
+def test_two_lifetimes_end_one_after_the_other(bench: FaultBench, notes_folder: str) -> None:
+    """Nobody else is there to take results, so one has to be back before the other leaves. Several times over."""
+    _, address = bench.scheduler()
+    arguments = ("--lifetime", "1s", "--lifetime-stagger", "300ms", "--lifetime-restart")
+    commands = [bench.worker(address, *arguments) for _ in range(2)]
+    seen = [{worker_pid(command)} for command in commands]
+
+    def all_replaced_twice() -> bool:
+        for pids, command in zip(seen, commands, strict=True):
+            pids.update(command.children)
+        return all(len(pids) >= 3 for pids in seen)
+
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        parts = client.map(noted, [str(i) for i in range(14)], folder=notes_folder, delay=0.05)
+        assert client.gather(parts) == [1] * 14
+        wait_until(all_replaced_twice, "both have been replaced twice", 60)
+        assert client.submit(total, parts).result(timeout=60) == 14
+    lines = notes(notes_folder)
+    assert sorted(lines, key=int) == [str(i) for i in range(14)], "nothing ran again"
+
+
+def test_a_lone_worker_outlives_its_lifetime_for_its_results(bench: FaultBench, notes_folder: str) -> None:
+    _, address = bench.scheduler()
+    command = bench.worker(address, "--lifetime", "500ms")
+    with Client(address) as client:
+        future = client.submit(noted, "once", folder=notes_folder)
+        assert future.result(timeout=30) == 1
+        other = client.submit(noted, "afterwards", folder=notes_folder, delay=1.0)
+        assert client.submit(total, [future, other]).result(timeout=30) == 2
+        assert command.process.poll() is None
+        del future, other
+        assert command.process.wait(30) == 0, "nobody wants anything of it any more"
+    assert sorted(notes(notes_folder)) == ["afterwards", "once"]
+
+
 def test_lifetime_with_stagger_loses_nothing(bench: FaultBench, notes_folder: str) -> None:
     _, address = bench.scheduler()
     arguments = ("--lifetime", "1500ms", "--lifetime-stagger", "500ms", "--lifetime-restart")

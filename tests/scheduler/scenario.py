@@ -231,6 +231,10 @@ class Scenario:
     def retire(self, words: Words) -> None:
         self.state.retire_workers(words.rest(), self.now)
 
+    def wish(self, words: Words) -> None:
+        """``wish a b``: their lifetimes are over; they leave when somebody can take over."""
+        self.state.wish_to_leave(words.rest(), self.now)
+
     def keep(self, words: Words) -> None:
         self.state.keep_workers(words.rest(), self.now)
 
@@ -406,7 +410,7 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
         *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "fire"),
-        "cancel",
+        *("cancel", "wish"),
         *("scatter", "retire", "keep", "order", "restrict", "define", "tick", "wait", "show", "empty"),
         *("part", "close"),
     )

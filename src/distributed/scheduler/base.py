@@ -101,7 +101,7 @@ class SchedulerBase(Server):
         if self.validate:
             state.validate()
         if self._retired:
-            leaving = {ws.address for ws in state.leaving if ws.address not in state.retired}
+            leaving = {ws.address for ws in state.who_leaves() if ws.address not in state.retired}
             for address in [address for address in self._retired if address not in leaving]:
                 self._retired.pop(address).set()
 
@@ -167,7 +167,7 @@ class SchedulerBase(Server):
     async def wait_until_retired(self, address: str) -> None:
         """Until a worker that is being retired has nothing left that only it has, or is not being retired any more."""
         ws = self.state.workers.get(address)
-        if ws in self.state.leaving and address not in self.state.retired:
+        if ws in self.state.who_leaves() and address not in self.state.retired:
             await self._retired.setdefault(address, asyncio.Event()).wait()
 
     def why_none_takes_data(self, workers: Iterable[Any] | None) -> str:

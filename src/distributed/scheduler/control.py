@@ -163,6 +163,7 @@ class Control(Queries):
         close_workers: bool = False,
         remove: bool = True,
         timeout: float | None = None,
+        patient: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Let workers finish what they run, move what only they hold, then let go of them.
@@ -178,6 +179,9 @@ class Control(Queries):
             With neither, they stay retired until they leave by themselves.
         timeout : float, optional
             Seconds; after that they go on working.
+        patient : bool
+            They leave one after the other, each when another worker is there to take what it holds; one that is alone
+            stays as long as it holds something that is wanted.
 
         Returns
         -------
@@ -203,7 +207,7 @@ class Control(Queries):
         processes = {ws.address: ws.server_id for ws in chosen}
         try:
             async with asyncio.timeout(timeout):
-                chosen = await self._empty(processes)
+                chosen = await self._empty(processes, patient)
         except TimeoutError:
             self.state.keep_workers(identities, time.monotonic())
             self.schedule_flush()
@@ -220,13 +224,14 @@ class Control(Queries):
         logger.info("Retired workers %s", ", ".join(identities))
         return identities
 
-    async def _empty(self, processes: Mapping[str, str]) -> list[WorkerState]:
+    async def _empty(self, processes: Mapping[str, str], patient: bool) -> list[WorkerState]:
         """Have workers, by address and id of the process, retire; those that are still there when all are ready."""
         while True:
             workers = self.state.workers
             there = [ws for ws in map(workers.get, processes) if ws and ws.server_id == processes[ws.address]]
             # Each time: a receiver may have died, and one of these may have lost its connection and come back.
-            self.state.retire_workers([ws.address for ws in there], time.monotonic())
+            leave = self.state.wish_to_leave if patient else self.state.retire_workers
+            leave([ws.address for ws in there], time.monotonic())
             self.schedule_flush()
             waiting = [ws for ws in there if ws.address not in self.state.retired]
             if not waiting:

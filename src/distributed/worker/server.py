@@ -217,6 +217,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         self._contact_address = contact_address
         self._beat_handle: asyncio.TimerHandle | None = None
         self._lifetime_handle: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._heartbeat_seconds = 1.0
         self._processor = ProcessorMeter()
         self.init_task_clients()
@@ -386,12 +387,28 @@ class Worker(Extending, WorkerSurface, TaskClients):
 
     def _lifetime_over(self) -> None:
         # Not by spawn: what closes the server must not be among the tasks that closing cancels.
-        self._leaving = asyncio.ensure_future(self.close_gracefully(reason="its lifetime is over"))
+        self._leaving = asyncio.ensure_future(self._leave_when_replaceable("its lifetime is over"))
+
+    async def _leave_when_replaceable(self, reason: str) -> None:
+        """Leave when another worker can take over; work until then."""
+        logger.info("Worker at %s leaves when another can take over: %s", self.address, reason)
+        while self.status in (Status.running, Status.paused):
+            try:
+                await self.scheduler.retire_workers(
+                    workers=[self.address], close_workers=False, remove=False, patient=True
+                )
+            except OSError as error:  # it is told to the scheduler that comes back
+                logger.info("the scheduler could not be told that %s leaves: %s", self.address, error)
+                while self.stream is None:
+                    await self.turned.wait()
+                continue
+            break
+        await self.close(nanny=not self.lifetime_restart, reason=reason)
 
     async def on_close(self, reason: str) -> None:
         context.workers.pop(self.id, None)
         self.memory_manager.stop()
-        for timer in (self._beat_handle, self._lifetime_handle, self._wake_handle):
+        for timer in (self._beat_handle, self._lifetime_handle, self._wake_handle, self._leaving):
             if timer is not None:
                 timer.cancel()
         stream, self.stream = self.stream, None

@@ -128,6 +128,8 @@ class Index:
         # :mod:`retirement`.
         self.leaving: dict[WorkerState, dict[TaskState, WorkerState | None]] = {}
         self.retired: dict[str, None] = {}
+        # Workers that leave when somebody can take over, in the order in which they asked.
+        self.patient: dict[WorkerState, None] = {}
         # Workers that left the books, how, and why: the shell has to see to it that they know; see :mod:`partings`.
         self.parted: list[tuple[WorkerState, Parting, str]] = []
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).

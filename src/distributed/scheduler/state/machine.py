@@ -212,10 +212,22 @@ class SchedulerState(Index):
         self.begin("", "retire-workers", now)
         retirement.begin(self, [self.workers[address] for address in addresses])
 
+    def wish_to_leave(self, addresses: Iterable[str], now: float) -> None:
+        """As :meth:`retire_workers`, one after the other, each when another can take what it holds."""
+        self.begin("", "wish-to-leave", now)
+        retirement.wish(self, [self.workers[address] for address in addresses])
+
+    def who_leaves(self) -> dict[WorkerState, None]:
+        """Workers that are asked to leave, or wish to; of these, :attr:`retired` names those that may go."""
+        return dict.fromkeys((*self.leaving, *self.patient))
+
     def keep_workers(self, addresses: Iterable[str], now: float) -> None:
         """Workers that were to leave go on."""
         self.begin("", "keep-workers", now)
-        retirement.call_off(self, [ws for ws in map(self.workers.get, addresses) if ws is not None])
+        workers = [ws for ws in map(self.workers.get, addresses) if ws is not None]
+        for ws in workers:
+            self.patient.pop(ws, None)
+        retirement.call_off(self, workers)
 
     def tick(self, now: float) -> list[str]:
         """Time passed. Returns addresses of workers that have been silent for too long."""

@@ -6,6 +6,9 @@ first holder that can hand it out sees to it that it is copied; the others need 
 
 Where nobody stays, or a result cannot leave its worker, there is nothing to wait for: what is lost is computed again.
 Where those that stay are all paused, the leavers wait until one of them has room.
+
+Who has no haste (its lifetime is over) *wishes* to leave: such workers leave one after the other, each when somebody is
+there to take over, and work until then. One that is alone stays as long as it has something that is wanted.
 """
 
 from __future__ import annotations
@@ -35,6 +38,26 @@ def begin(s: Index, workers: Iterable[WorkerState]) -> None:
     survey(s)
 
 
+def wish(s: Index, workers: Iterable[WorkerState]) -> None:
+    """These leave when somebody can take over."""
+    for ws in workers:
+        s.patient[ws] = None
+    grant(s)
+
+
+def grant(s: Index) -> None:
+    """Let the next of those who wish to leave begin; have one that lost its successor work on."""
+    for ws in s.patient:
+        has_something = ws.has_what or ws.processing or (s.unclaimed and ws in _held_unclaimed(s))
+        replaceable = any(other.status == "running" for other in s.workers.values() if other is not ws)
+        if ws in s.leaving:
+            if has_something and all(other in s.leaving for other in s.workers.values()):
+                call_off(s, [ws])
+        elif not s.leaving and (replaceable or not has_something):
+            begin(s, [ws])
+            return
+
+
 def call_off(s: Index, workers: Iterable[WorkerState]) -> None:
     """These go on, as if nobody had asked them to leave."""
     for ws in workers:
@@ -50,7 +73,7 @@ def call_off(s: Index, workers: Iterable[WorkerState]) -> None:
 
 
 def end(s: Index, ws: WorkerState) -> None:
-    """It is gone, or does not leave after all."""
+    """It is gone, or does not leave now."""
     if s.leaving.pop(ws, None) is not None:
         s.retired.pop(ws.address, None)
 
@@ -72,6 +95,8 @@ def arrived(s: Index, target: WorkerState, keys: Iterable[Key]) -> None:
 
 def survey(s: Index) -> None:
     """Look at all that leave: order the copies that are missing, note who has nothing left to do."""
+    if s.patient:
+        grant(s)
     if not s.leaving:
         return
     stay = [ws for ws in s.workers.values() if ws not in s.leaving]

@@ -114,6 +114,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
     s.open.pop(ws, None)
+    s.patient.pop(ws, None)
     retirement.end(s, ws)
     s.paused.pop(ws, None)
     for function in s.functions.values():
