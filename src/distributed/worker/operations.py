@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
