@@ -179,9 +179,8 @@ def write_private(path: str, content: bytes, mode: int = 0o600) -> None:
 def write_upload(path: str, content: bytes) -> None:
     """Write a file into a directory of ours, made if it is missing, from where modules may be imported."""
     folder = private_directory(os.path.dirname(path))
-    with contextlib.suppress(
-        FileExistsError
-    ):  # else the import system makes it, for all to write if the umask says so
+    # Else the import system makes it, for all to write if the umask says so.
+    with contextlib.suppress(FileExistsError):
         os.mkdir(os.path.join(folder, "__pycache__"), 0o700)
     write_private(path, content)
 

@@ -165,6 +165,23 @@ def test_closed_by_several_threads_while_it_scales() -> None:
     assert processes() == before
 
 
+def test_the_data_of_a_group_that_is_scaled_away_is_moved_first() -> None:
+    async def main() -> None:
+        workers = {name: {"cls": Gate, "group": ["-0", "-1"]} for name in ("a", "b")}
+        async with SpecCluster(workers, **{**specification(), "worker": None}) as cluster:
+            retired: list[Any] = []
+
+            async def retire(names: list[Any], **kwargs: Any) -> None:
+                retired.extend(names)
+
+            cluster.scheduler_comm.retire_workers = retire
+            cluster.scale(1)
+            await until(lambda: set(cluster.workers) == {"a"}, "one is left")
+            assert retired == ["b-0", "b-1"]
+
+    asyncio.run(main())
+
+
 # ---------------------------------------------------------------- parts that fail or end
 
 

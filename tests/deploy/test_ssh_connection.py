@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -95,6 +96,23 @@ def test_log_file(server: SSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
     command = remote_command(sys.executable, "echo_words", ["x"], log_file=str(file))
     process = asyncio.run(run(server, command, "line\n"))
     assert file.read_text().splitlines() == list(process.last_lines) == ["['x']", "line"]
+    assert process.exit_status == 0
+
+
+def test_a_log_file_hides_no_failure_and_is_for_its_owner_to_write(server: SSHServer, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        command = remote_command(
+            sys.executable, "no_such_module", [], log_file=str(tmp_path / "logs" / "one.log")
+        )
+        process = asyncio.run(run(server, command))
+    finally:
+        os.umask(before)
+    assert process.exit_status == 1
+    assert "no_such_module" in (tmp_path / "logs" / "one.log").read_text()
+    assert not [
+        path for path in (tmp_path / "logs", tmp_path / "logs" / "one.log") if path.stat().st_mode & 0o022
+    ]
 
 
 def test_how_it_ended(server: SSHServer) -> None:

@@ -70,6 +70,17 @@ def test_its_end_is_the_end_of_all(ssh_bed: Bed, bench: Bench, signum: signal.Si
     nothing_left(ssh_bed, bench)
 
 
+def test_a_network_that_a_client_ends_ends_in_order(ssh_bed: Bed, bench: Bench) -> None:
+    running = start(ssh_bed, bench, *HOSTS[:2], "--log-directory", str(bench.temporary.parent / "logs"))
+    with Client(scheduler_address(running)) as client:
+        client.wait_for_workers(2, timeout=30)
+        client.shutdown()
+    assert running.process.wait(30) == 0
+    assert "FAILED" not in running.text
+    assert "dcluster: the network has ended" in running.text
+    nothing_left(ssh_bed, bench)
+
+
 def test_a_host_that_refuses_is_reported_and_three_run(ssh_bed: Bed, bench: Bench) -> None:
     ssh_bed.call("stop", "127.0.0.3")
     try:

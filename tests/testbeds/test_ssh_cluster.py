@@ -106,3 +106,18 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = subprocess.run([sys.executable, "-c", program], env=bench.env, timeout=60, check=False)
     assert done.returncode == -9
     nothing_left(ssh_bed, bench)
+
+
+def test_a_worker_that_somebody_retired_is_not_started_again(ssh_bed: Bed, bench: Bench) -> None:
+    with SSHCluster(
+        ["127.0.0.1", "127.0.0.2", "127.0.0.3"],
+        connect_options=connect_options(ssh_bed),
+        worker_options={"nthreads": 1, "memory_limit": "1GiB", "host": "127.0.0.1"},
+        remote_python=str(bench.python),
+    ) as cluster:
+        with Client(cluster) as client:
+            client.wait_for_workers(2, timeout=30)
+            client.retire_workers(names=[0])
+            wait_until(lambda: cluster.plan == {1}, "it has been taken out")
+            assert set(cluster.workers) == {1}
+    nothing_left(ssh_bed, bench)

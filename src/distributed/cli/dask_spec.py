@@ -134,6 +134,8 @@ async def _live(server: Any) -> None:
         say(f"Start scheduler at {options.without_scheme(server.address)}")
     tune_garbage_collector()
     await server.finished()
+    if getattr(server, "dismissed", False):
+        say("Dismissed by the scheduler")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,10 @@ async def _main(given: dict[str, Any]) -> int:
         board.say(banner(plan.workers, scheduler.label))
         try:
             await first(stop.wait(), launcher.run())
+            if not stop.requested:
+                board.say(
+                    f"{NAME}: the network has ended: somebody closed it, or its last worker was retired"
+                )
         except LaunchError as error:
             status = 1
             board.say(f"{NAME}: {error}")

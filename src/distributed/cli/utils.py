@@ -56,6 +56,11 @@ class Stop:
         """Ask for a clean end, as the first signal does."""
         self._event.set()
 
+    @property
+    def requested(self) -> bool:
+        """Whether an end has been asked for."""
+        return self._event.is_set()
+
     async def wait(self) -> None:
         """Until the first signal."""
         await self._event.wait()

@@ -111,6 +111,8 @@ class SpecCluster(Cluster):
         self._adapting = False
         self._starting: asyncio.Task[None] | None = None
         self._correcting: asyncio.Task[None] | None = None
+        #: The specification of each worker when it was started: that of one that ends is in the other no more.
+        self._started_from: dict[Any, dict[str, Any]] = {}
         #: What starts or ends just now, by identity: whoever closes the cluster closes it too.
         self._moving: dict[int, Any] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
@@ -291,7 +293,7 @@ class SpecCluster(Cluster):
             self._moving.pop(id(thing), None)
 
     def _make_worker(self, name: Any) -> Any:
-        spec = self.worker_spec[name]
+        spec = self._started_from[name] = self.worker_spec[name]
         options = {"name": name, **spec.get("options", {})}
         worker = _class(spec["cls"])(self._address_for_workers(), **options)
         if hasattr(worker, "_cluster") or isinstance(worker, ProcessInterface):
@@ -312,11 +314,13 @@ class SpecCluster(Cluster):
         with self._move(*objects):
             await self._close_objects(objects)
         for name in names:
+            self._started_from.pop(name, None)
             self._log(f"ended worker {name}")
 
     def _names_of(self, name: Any) -> list[Any]:
         """Names the scheduler knows for one entry of the specification."""
-        group = (self.worker_spec.get(name) or self.new_spec or {}).get("group")
+        spec = self.worker_spec.get(name) or self._started_from.get(name) or self.new_spec or {}
+        group = spec.get("group")
         return [f"{name}{suffix}" for suffix in group] if group else [name]
 
     async def _look_at_workers(self) -> None:

@@ -14,6 +14,7 @@ from distributed.security import Security
 
 _SCHEDULER_SAYS = re.compile(r"Start scheduler at (\S+)$")
 _WORKER_SAYS = re.compile(r"Start worker at:\s+(\S+)$")
+_DISMISSED = re.compile(r"Dismissed by the scheduler")
 _REGISTERED = re.compile(r"Registered with center at:")
 
 
@@ -57,6 +58,7 @@ class SpecProcess(ProcessInterface):
         self._spec = spec
         self._security = security
         self._nservers = nservers
+        self._ndismissed = 0
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -65,6 +67,11 @@ class SpecProcess(ProcessInterface):
     ) -> Process:
         """The process that will run ``python -m module words``, with ``text`` on its input. Not started yet."""
         raise NotImplementedError
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the scheduler has ended all its workers: somebody has retired them."""
+        return self._ndismissed == self._nservers
 
     async def start(self) -> None:
         """Start it and wait until its servers run.
@@ -82,6 +89,7 @@ class SpecProcess(ProcessInterface):
             match = _SCHEDULER_SAYS.match(text) or _WORKER_SAYS.match(text)
             if match and self.address is None:
                 self.address = f"tcp://{match[1]}"
+            self._ndismissed += bool(_DISMISSED.match(text))
             if _SCHEDULER_SAYS.match(text) or _REGISTERED.match(text):
                 left -= 1
                 if left == 0:

@@ -111,12 +111,12 @@ class Launcher:
     # ------------------------------------------------------------ life
 
     async def run(self) -> None:
-        """Start all and wait until nothing is left to wait for.
+        """Start all and wait until the network has ended in order: its scheduler, or all workers by themselves.
 
         Raises
         ------
         LaunchError
-            When the scheduler cannot be started or ends, when no worker is left, or one fails under ``strict``.
+            When the scheduler cannot be started or fails, when no worker is left, or one fails under ``strict``.
         """
         address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         address.add_done_callback(lambda f: f.cancelled() or f.exception())  # others raise it
@@ -129,7 +129,9 @@ class Launcher:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=lambda task: task is not scheduler):
                 task.result()
-        if not self._stopping:
+            if scheduler in done:
+                return
+        if not self._stopping and any(place.state is State.FAILED for place in self.workers):
             raise LaunchError("no worker is left")
 
     async def stop(self, timeout: float = 15.0) -> None:
@@ -193,8 +195,7 @@ class Launcher:
             self.address = found.result()
             self._set(place, State.RUNNING, self.address)
             address.set_result(self.address)
-            await process.ended.wait()
-            raise SSHError(process.describe_end())
+            await self._follow(place, process)
         except SSHError as error:
             self._set(place, State.FAILED, str(error))
             raise LaunchError(
@@ -218,12 +219,20 @@ class Launcher:
             process = await self._start(place, connection, "distributed.cli.dask_worker", arguments, on_line)
             if await _either(registered, process.ended):
                 self._set(place, State.RUNNING)
-                await process.ended.wait()
-            raise SSHError(process.describe_end())
+                await self._follow(place, process)
+            else:
+                raise SSHError(process.describe_end())
         except SSHError as error:
             self._set(place, State.FAILED, str(error))
             if self.plan.strict:
                 raise LaunchError(f"{place.label}: {error} (--strict)") from None
+
+    async def _follow(self, place: Place, process: RemoteProcess) -> None:
+        """Wait for the end of a program that runs. SSHError when it was not told to end by somebody in the network."""
+        await process.ended.wait()
+        if process.exit_status != 0:
+            raise SSHError(process.describe_end())
+        self._set(place, State.STOPPED)
 
     async def _start(
         self,

@@ -48,7 +48,10 @@ def remote_command(
         folder, _, _ = log_file.rpartition("/")
         # Others shall not write to it, whatever the umask; the program keeps the one it has.
         script += f"(umask go-w; mkdir -p {shlex.quote(folder or '.')}) && "
-        script += f"{command} 2>&1 | (umask go-w; exec tee -a {shlex.quote(log_file)})"
+        # The exit status is that of the program, by way of descriptor 3; what it prints comes by way of 4.
+        script += f"{{ {{ {{ {command} 2>&1 3>&- 4>&-; echo $? >&3; }} | "
+        script += f"(umask go-w; exec tee -a {shlex.quote(log_file)} >&4 3>&-); }} 3>&1 | "
+        script += '{ read status; exit "$status"; }; } 4>&1'
     return f"exec sh -c {shlex.quote(script)}"
 
 
