@@ -119,7 +119,9 @@ class SchedulerPlugins:
         return {"status": "OK", "nbytes": len(content)}
 
     async def _everywhere(self, op: str, *, nanny: bool, **kwargs: Any) -> dict[str, Any]:
-        return dict(await self.scheduler.broadcast(op=op, kwargs=kwargs, nanny=nanny))
+        answers = dict(await self.scheduler.broadcast(op=op, kwargs=kwargs, nanny=nanny))
+        # whoever is lost meanwhile hears of it when it is back
+        return {address: answer for address, answer in answers.items() if not answer.get("lost")}
 
 
 async def _result(value: Any) -> Any:
