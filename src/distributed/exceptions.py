@@ -21,6 +21,7 @@
     │   └── ImmovableDataError        a result cannot be pickled, and is asked for where it is not
     └── OSError
         ├── CommClosedError           the connection is gone
+        │   ├── UnknownOutcomeError   ... and whether what was asked for has been done is not known
         │   └── RPCClosed             the rpc object itself was closed
         ├── ConnectError              a connection could not be made
         │   └── ConnectTimeoutError   ... in time (also a TimeoutError)
@@ -67,6 +68,10 @@ class UntrustedPathError(SecurityError):
 
 class CommClosedError(OSError):
     """The connection was closed by either side or by the network."""
+
+
+class UnknownOutcomeError(CommClosedError):
+    """The connection broke in the middle of something that is not safe to ask for twice: it may or may not be done."""
 
 
 class FatalCommClosedError(CommClosedError):

@@ -46,7 +46,7 @@ class Live:
         self.address = address
         self.program = program
         self.folder = folder
-        self.clients = [Client(address, set_as_default=i == 0) for i in range(program.nclients)]
+        self.clients = [Client(address, timeout=60, set_as_default=i == 0) for i in range(program.nclients)]
         self.slots: dict[str, Any] = {}
         self.cancelled: list[Any] = []
         self.actors: dict[str, tuple[Any, Any]] = {}

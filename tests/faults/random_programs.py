@@ -19,7 +19,7 @@ VARIABLES = ["variable-a", "variable-b"]
 DATASETS = ["dataset-a", "dataset-b"]
 COLLECTIONS = ("array", "slices", "bag", "delayed", "named")
 #: Operations that use such names; left out together by ``--without reuse``.
-REUSING = ("reuse", "get", "named")
+REUSING = ("reuse", "get", "named", "client_get")
 
 
 class Step(NamedTuple):
@@ -314,6 +314,8 @@ class Generator:
     def draw_nested(self) -> None:
         client = self.client()
         kind = self.random.choice(NESTED)
+        if kind in REUSING and "reuse" in self.without:
+            kind = "result"
         out = self.new_slot(client, None, [])
         self.add("nested", client, out, kind=kind, salt=self.salt(), n=self.random.randint(1, 5))
 

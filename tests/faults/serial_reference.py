@@ -15,10 +15,10 @@ from random_programs import Step
 
 
 class Outcome(NamedTuple):
-    """A slot's right value, or the salt of the error that it must raise."""
+    """A slot's right value, or the salts of the errors of which it must raise one."""
 
     value: Any = None
-    error: int | None = None
+    errors: frozenset[int] = frozenset()
     lossy: bool = False  # stands on scattered data, which may be lost with its worker
     ancestors: frozenset[str] = frozenset()
     whose: Any = None  # client and key, where the key was given
@@ -90,23 +90,23 @@ class Serial:
         known = [self.slots[name] for name in inputs]
         ancestors = frozenset(inputs).union(*(one.ancestors for one in known))
         lossy = any(one.lossy for one in known)
-        for one in known:
-            if one.error is not None:
-                return Outcome(None, one.error, lossy, ancestors)
+        errors = frozenset[int]().union(*(one.errors for one in known))
+        if errors:
+            return Outcome(None, errors, lossy, ancestors)
         try:
-            return Outcome(value(*(one.value for one in known)), None, lossy, ancestors)
+            return Outcome(value(*(one.value for one in known)), errors, lossy, ancestors)
         except ProgramError as error:
-            return Outcome(None, error.args[0], lossy, ancestors)
+            return Outcome(None, frozenset(error.args), lossy, ancestors)
 
     def judge_of(self, outcome: Outcome) -> Judge:
         def judge(seen: Seen, accidents: set[str]) -> str:
-            if outcome.error is None and seen.error is None and seen.value == outcome.value:
+            if not outcome.errors and seen.error is None and seen.value == outcome.value:
                 return ""
-            if outcome.error is not None and _raised(seen, outcome.error):
+            if _raised(seen, outcome.errors):
                 return ""
             if outcome.lossy and excused(seen, accidents, (LOST_DATA,)):
                 return ""
-            right = brief(outcome.value) if outcome.error is None else f"ProgramError({outcome.error})"
+            right = f"ProgramError of {set(outcome.errors)}" if outcome.errors else brief(outcome.value)
             return f"{seen} instead of {right}"
 
         return judge
@@ -134,17 +134,16 @@ class Serial:
 
     def expect_gather(self, step: Step, slots: list[str], errors: str) -> Judge:
         outcomes = [self.slots[name] for name in slots]
-        bad = [outcome for outcome in outcomes if outcome.error is not None]
-        good = [outcome.value for outcome in outcomes if outcome.error is None]
+        bad = frozenset[int]().union(*(outcome.errors for outcome in outcomes))
+        good = [outcome.value for outcome in outcomes if not outcome.errors]
 
         def judge(seen: Seen, accidents: set[str]) -> str:
             if any(outcome.lossy for outcome in outcomes) and "worker" in accidents:
                 return ""
             if errors == "raise" and bad:
-                right = any(outcome.error is not None and _raised(seen, outcome.error) for outcome in bad)
-            else:
-                right = seen.error is None and seen.value == good
-            return "" if right else f"{seen} instead of {brief(good)}, {[one.error for one in bad]}"
+                return "" if _raised(seen, bad) else f"{seen} instead of an error of {set(bad)}"
+            right = seen.error is None and seen.value == good
+            return "" if right else f"{seen} instead of {brief(good)}"
 
         return judge
 
@@ -194,7 +193,7 @@ class Serial:
 
     def expect_replicate(self, step: Step, slot: str) -> Judge:
         outcome = self.slots[slot]
-        if outcome.error is not None:
+        if outcome.errors:
             return lambda seen, accidents: ""
         return just(None, LOST_DATA) if outcome.lossy else just(None)
 
@@ -226,7 +225,7 @@ class Serial:
         return slot is not None and self.slots[slot].lossy
 
     def expect_queue_put(self, step: Step, name: str, value: int, slot: str | None) -> Judge:
-        if slot is not None and self.slots[slot].error is not None:
+        if slot is not None and self.slots[slot].errors:
             return None  # type: ignore[return-value]
         self.queues.setdefault(name, []).append(self.share(value, slot))
         return just(None)
@@ -255,7 +254,7 @@ class Serial:
         return judge
 
     def expect_variable_set(self, step: Step, name: str, value: int, slot: str | None) -> Judge:
-        if slot is not None and self.slots[slot].error is not None:
+        if slot is not None and self.slots[slot].errors:
             return None  # type: ignore[return-value]
         self.variables[name] = self.share(value, slot)
         return just(None)
@@ -319,5 +318,6 @@ class Serial:
         return just(None)
 
 
-def _raised(seen: Seen, salt: int) -> bool:
-    return type(seen.error).__name__ == "ProgramError" and seen.error.args == (salt,)  # type: ignore[union-attr]
+def _raised(seen: Seen, salts: frozenset[int]) -> bool:
+    error: Any = seen.error
+    return type(error).__name__ == "ProgramError" and error.args[0] in salts

@@ -290,7 +290,7 @@ class Client(
                 raise OSError(
                     reply.get("message") or f"{self.scheduler_address} refused to register this client"
                 )
-            session.joined(reply["scheduler_id"], reply["workers"])
+            session.joined(reply["scheduler_id"], reply["workers"], reply.get("answers", ""))
             self._versions = reply.get("versions") or []
             for op, kwargs in self.held.values():
                 connection.notify(op, **kwargs)

@@ -14,8 +14,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from distributed.client.repeating import REPEATABLE, is_question, unknown_outcome
 from distributed.client.state import ClientState, ClientTask, Waiter
 from distributed.client.state.records import ALL, EACH
+from distributed.core.answers import Orders
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds, sync
@@ -31,22 +33,6 @@ EVENTS_A_TURN = 2_000
 TASKS_A_TURN = 10_000
 #: Seconds between looks for released futures while there is work; releases wake nobody.
 LINGER = 0.01
-
-#: Operations that change nothing: asked again where the answer was lost.
-QUESTIONS = frozenset(
-    (
-        "identity",
-        "ncores",
-        "nthreads",
-        "who_has",
-        "has_what",
-        "nbytes",
-        "processing",
-        "versions",
-        "gather",
-        "story",
-    )
-)
 
 _running_loop = asyncio._get_running_loop
 
@@ -88,6 +74,8 @@ class Session:
         self.failure = ""
         self.closed_because = "this client is closed: make a new Client"
         self.scheduler_id: str | None = None
+        self._answers = ""  # the name of the memory of our orders that the scheduler has
+        self._orders = Orders()
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = _ignore
@@ -319,8 +307,9 @@ class Session:
             return None
         return {"scheduler_id": self.scheduler_id, "workers": list(self.workers)}
 
-    def joined(self, scheduler_id: str, workers: Iterable[str]) -> None:
-        """Registered at a scheduler that has these workers."""
+    def joined(self, scheduler_id: str, workers: Iterable[str], answers: str = "") -> None:
+        """Registered at a scheduler that has these workers, and remembers our orders under this name."""
+        self._answers = answers or scheduler_id
         if scheduler_id == self.scheduler_id or self.scheduler_id is None:
             self.workers = dict.fromkeys(workers)
         else:  # restarted: those that have not come back yet are still part of the network
@@ -422,26 +411,50 @@ class Session:
     async def call(self, op: str, /, **kwargs: Any) -> Any:
         """Call an operation of the scheduler, waiting for the connection if it is being renewed.
 
-        A question whose answer was lost with the connection is asked again; an order is not: it may have been carried
-        out, and ``CommClosedError`` says that nobody knows.
+        Where the connection breaks before the answer came, it is asked again, if that is safe: see
+        :mod:`distributed.client.repeating`. A ``timeout`` among the arguments is what is left of it then.
         """
         if self._nbeginning and not _in_turn.get():
             await asyncio.sleep(0)  # orders that were given before and not awaited go first
-        while True:
-            self.check_open()
-            await self._connected.wait()
-            self.check_open()
-            self.flush()  # what was submitted before this call is on the stream before it
-            leaving = leave_place_later(self._asyncio_loop)
-            try:
-                return await self.connection.request(op, kwargs)
-            except CommClosedError:
-                if op not in QUESTIONS or self.status in ("closing", "closed"):
-                    raise
-                await asyncio.sleep(0)  # on_close has been called by now, or is called next
-            finally:
-                if leaving is not None:
-                    leaving.cancel()
+        question = is_question(op, kwargs)
+        repeatable = question or op in REPEATABLE
+        order = 0 if question else self._orders.begin()
+        limit = kwargs.get("timeout")
+        deadline = self._asyncio_loop.time() + limit if isinstance(limit, int | float) else None
+        asked = ""  # the memory in which the answer may lie
+        try:
+            while True:
+                self._check_asked(op, asked)
+                await self._connected.wait()
+                self._check_asked(op, asked)
+                self.flush()  # what was submitted before this call is on the stream before it
+                if asked not in ("", self._answers) and not repeatable:
+                    raise unknown_outcome(op, kwargs)
+                if asked and deadline is not None:
+                    kwargs["timeout"] = max(0.0, deadline - self._asyncio_loop.time())
+                connection = self.connection
+                leaving = leave_place_later(self._asyncio_loop)
+                try:
+                    return await connection.request(
+                        op, kwargs, once=order, settled=self._orders.settled, again=repeatable
+                    )
+                except CommClosedError:
+                    # it may have been raised by the operation itself, about somebody else
+                    if not connection.closed or self.status in ("closing", "closed"):
+                        raise
+                    asked = self._answers
+                    await asyncio.sleep(0)  # on_close has been called by now, or is called next
+                finally:
+                    if leaving is not None:
+                        leaving.cancel()
+        finally:
+            self._orders.end(order)
+
+    def _check_asked(self, op: str, asked: str) -> None:
+        """As :meth:`check_open`; where the scheduler stayed away, it says that the answer was under way."""
+        if asked and self.failure and self.status != "closed":
+            raise CommClosedError(f"{self.failure}; whether {op!r} was carried out before is not known")
+        self.check_open()
 
     def in_turn(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The same for a task that begins with the next turn of the loop; calls from now on wait for it to begin."""

@@ -85,7 +85,7 @@ class Event(Handle):
 
     def wait(self, timeout: Any = None) -> Any:
         """Wait until it is set: True, or False after ``timeout`` (seconds, or a text such as "5s")."""
-        return self.sync(self._wait_call, "event_wait", positive(timeout), name=self.name)
+        return self.sync(self._call, "event_wait", timeout=positive(timeout), name=self.name)
 
     def set(self) -> Any:
         """Set it; wakes all who wait."""

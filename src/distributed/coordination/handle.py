@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from distributed.client import get_client
-from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds
 
 
@@ -69,23 +67,6 @@ class Handle:
 
     async def _call(self, op: str, **kwargs: Any) -> Any:
         return await self.client._session.call(op, **kwargs)
-
-    async def _wait_call(self, op: str, timeout: Any = None, **kwargs: Any) -> Any:
-        """A call that may wait in the scheduler for ``timeout`` seconds; made again after a broken connection.
-
-        To be used where asking twice does no harm.
-        """
-        client = self.client
-        limit = seconds(timeout)
-        clock = asyncio.get_running_loop().time
-        deadline = None if limit is None else clock() + limit
-        while True:
-            left = None if deadline is None else max(0.0, deadline - clock())
-            try:
-                return await client._session.call(op, timeout=left, **kwargs)
-            except CommClosedError:
-                if client.status in ("closing", "closed", "lost"):
-                    raise
 
 
 def positive(timeout: Any) -> float | None:

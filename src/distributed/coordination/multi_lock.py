@@ -172,7 +172,7 @@ class MultiLock(Handle):
 
     async def _acquire(self, timeout: float | None, nlocks: int) -> bool:
         request = {"ident": self.id, "owner": self._owner, "names": self.names, "nlocks": nlocks}
-        acquired: bool = await self._wait_call("multi_lock_acquire", timeout, **request)
+        acquired: bool = await self._call("multi_lock_acquire", timeout=timeout, **request)
         self._locked = acquired
         if acquired:
             # a scheduler that was started anew hears of it when the client is back

@@ -174,12 +174,16 @@ class SchedulerPlugins:
     async def _everywhere(self, op: str, nanny: bool, /, **kwargs: Any) -> dict[str, Any]:
         """Have it done by all workers, or by all nannies, also those without a worker at the moment."""
         scheduler = self.scheduler
-        if not nanny:
-            return dict(await scheduler.broadcast(op=op, kwargs=kwargs))
-        there = {ws.extra["nanny"]: None for ws in scheduler.workers.values() if ws.extra.get("nanny")}
-        targets = list(there | dict.fromkeys(scheduler.nannies_there()))
-        answers = await asyncio.gather(*(scheduler._answer(target, op, kwargs) for target in targets))
-        return dict(zip(targets, answers, strict=True))
+        if nanny:
+            await scheduler.mustered()
+            there = {ws.extra["nanny"]: None for ws in scheduler.workers.values() if ws.extra.get("nanny")}
+            targets = list(there | dict.fromkeys(scheduler.nannies_there()))
+            said = await asyncio.gather(*(scheduler._answer(target, op, kwargs) for target in targets))
+            answers = dict(zip(targets, said, strict=True))
+        else:
+            answers = dict(await scheduler.broadcast(op=op, kwargs=kwargs))
+        # whoever is lost meanwhile hears of it when it is back
+        return {address: answer for address, answer in answers.items() if not answer.get("lost")}
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
         allow_code()

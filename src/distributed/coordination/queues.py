@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import deque
 from typing import Any, NamedTuple
@@ -121,6 +122,10 @@ class SchedulerQueues:
             return True
         try:
             return await self.parking.wait(ticket, timeout)
+        except asyncio.CancelledError:
+            if ticket in line.putters:
+                raise
+            return True  # the caller's connection broke just after there was room: it is told when it is back
         finally:
             if ticket in line.putters:
                 self.parking.grant(line.withdraw(ticket))
@@ -224,7 +229,6 @@ class Queue(Handle):
     async def _put(self, value: Any, timeout: float | None) -> None:
         await self._create()
         payload, keys, _held = pack_value(self.client, value)
-        # not made again after a broken connection: it might be there twice then
         put = await self._call(
             "queue_put", name=self.name, payload=payload, keys=keys, maxsize=self.maxsize, timeout=timeout
         )

@@ -195,7 +195,7 @@ class Semaphore(Handle):
             "lease": lease,
             "owner": self._owner,
         }
-        acquired: bool = await self._wait_call("semaphore_acquire", timeout, **request)
+        acquired: bool = await self._call("semaphore_acquire", timeout=timeout, **request)
         if acquired:
             self._leases.append(lease)
             # a scheduler that was started anew hears of it when the client is back

@@ -113,7 +113,7 @@ class Variable(Handle):
         return self.sync(self._get, positive(timeout), **kwargs)
 
     async def _get(self, timeout: float | None) -> Any:
-        found = await self._wait_call("variable_get", timeout, name=self.name, client=self.client.id)
+        found = await self._call("variable_get", timeout=timeout, name=self.name, client=self.client.id)
         if found is None:
             raise TimeoutError(
                 f"the variable {self.name!r} "

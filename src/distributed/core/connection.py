@@ -9,12 +9,15 @@ import itertools
 import logging
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from time import monotonic
 from typing import Any, TypeAlias
 
+import msgspec
+
 from distributed.comm.core import Comm
-from distributed.exceptions import CommClosedError, ProtocolError, RemoteError
+from distributed.core.answers import Answers
+from distributed.exceptions import CommClosedError, ProtocolError, RemoteError, UnknownOutcomeError
 from distributed.protocol.codec import halves
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.messages import Message, Reply, ReplyError, Request, SubmitGraph, SubmitTasks
@@ -62,6 +65,8 @@ class Connection:
         Each called once with this connection when it is closed, whoever closed it.
     reason : Exception or None
         Why it was closed; None while open, or when this side closed it.
+    answers : Answers or None
+        What the other side was answered before, over earlier connections too.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Connection:
         self.handlers: Mapping[str, Handler] = {} if handlers is None else handlers
         self.on_close: list[Callable[[Connection], None]] = []
         self.reason: Exception | None = None
+        self.answers: Answers | None = None
         self._unpickle = unpickle
         self._loop = asyncio.get_running_loop()
         self._on_stream: OnStream | None = None
@@ -221,11 +227,20 @@ class Connection:
         """
         return await self.request(op, kwargs, timeout=timeout)
 
-    async def request(self, op: str, kwargs: dict[str, Any], *, timeout: float | None = None) -> Any:
-        """As :meth:`call`, with the operation's arguments in a dict."""
+    async def request(
+        self,
+        op: str,
+        kwargs: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        once: int = 0,
+        settled: int = 0,
+        again: bool = False,
+    ) -> Any:
+        """As :meth:`call`, with the operation's arguments in a dict. The last three are those of ``Request``."""
         waiter: asyncio.Future[Any] = self._loop.create_future()
         ident = next(self._ids)
-        self.send(Request(ident, op, kwargs))
+        self.send(Request(ident, op, kwargs, once, settled, again))
         self._calls[ident] = waiter
         try:
             if timeout is None:
@@ -349,6 +364,38 @@ class Connection:
                 waiter.set_result(result)
 
     def _serve(self, request: Request) -> None:
+        if request.once and self.answers is not None:
+            before = self.answers.begin(request)
+            if before is not None:
+                self._spawn(self._answer_again(request, before, self.answers), request.op)
+                return
+        self._carry_out(request)
+
+    async def _answer_again(
+        self, request: Request, before: asyncio.Future[Reply | ReplyError | None], answers: Answers
+    ) -> None:
+        """An order that came over an earlier connection already."""
+        answer = await asyncio.shield(before)
+        if self._closed:
+            return
+        if answer is not None:
+            self.send(msgspec.structs.replace(answer, id=request.id))
+        elif request.again:
+            answers.begin_again(request)
+            self._carry_out(request)
+        else:
+            text = (
+                f"the connection broke while {request.op!r} was carried out: that may or may not have been done "
+                "to its end; look, and call again if it was not"
+            )
+            self._fail(request, UnknownOutcomeError(text))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], op: str) -> None:
+        task = self._loop.create_task(coroutine, name=f"handle {op}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _carry_out(self, request: Request) -> None:
         try:
             handler = self.handlers.get(request.op)
             if handler is None:
@@ -359,32 +406,40 @@ class Connection:
             self._fail(request, exc)
             return
         if inspect.isawaitable(result):
-            task = self._loop.create_task(self._serve_async(request, result), name=f"handle {request.op}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif request.id and not self._closed:
-            self.send(Reply(request.id, result))
+            self._spawn(self._serve_async(request, result), request.op)
+        else:
+            self._reply(request, Reply(request.id, result))
 
     async def _serve_async(self, request: Request, awaitable: Awaitable[Any]) -> None:
         try:
             result = await awaitable
         except asyncio.CancelledError as exc:
-            self._fail(
-                request, exc
-            )  # unless it is the closing of this connection that cancels, the caller waits
+            if self._closed:
+                self._remember(request, None)
+            else:  # it is not the closing of this connection that cancels: the caller waits
+                self._fail(request, exc)
             raise
         except BaseException as exc:
             self._fail(request, exc)
         else:
-            if request.id and not self._closed:
-                self.send(Reply(request.id, result))
+            self._reply(request, Reply(request.id, result))
+
+    def _reply(self, request: Request, answer: Reply | ReplyError) -> None:
+        self._remember(request, answer)
+        if request.id and not self._closed:
+            self.send(answer)
+
+    def _remember(self, request: Request, answer: Reply | ReplyError | None) -> None:
+        if request.once and self.answers is not None:
+            self.answers.end(request, answer)
 
     def _fail(self, request: Request, exc: BaseException) -> None:
         if not request.id and not isinstance(exc, asyncio.CancelledError):
             logger.error("%s, called by %s, failed", request.op, self.peer_address, exc_info=exc)
-        elif request.id and not self._closed:
+        elif request.id:
             packed = pack_error(exc)
-            self.send(ReplyError(request.id, packed.exception_text, packed.exception, packed.traceback))
+            answer = ReplyError(request.id, packed.exception_text, packed.exception, packed.traceback)
+            self._reply(request, answer)
 
     # ------------------------------------------------------------ closing
 

@@ -68,6 +68,7 @@ SCHEDULER: dict[str, Extension] = {
     "task_metadata": Extension(
         f"{_DIAGNOSTICS}.task_metadata:SchedulerTaskMetadata", ("start_task_metadata", "stop_task_metadata")
     ),
+    "answers": Extension("distributed.core.answers:Callers"),
     "plugins": Extension(
         f"{_COORDINATION}.plugins:SchedulerPlugins",
         (

@@ -102,11 +102,19 @@ class DropFunctions(Message):
 
 
 class Request(Message):
-    """Call operation ``op``. With ``id`` 0 nobody waits for an answer."""
+    """Call operation ``op``. With ``id`` 0 nobody waits for an answer.
+
+    ``once``: the caller's number of this order, which it gives again, under the same number, when its connection broke
+    before the answer came; ``settled``: its orders with smaller numbers are answered; ``again``: what was broken off
+    in the middle may be carried out once more. Questions have the number 0.
+    """
 
     id: int
     op: str
     kwargs: dict[str, Any] = {}
+    once: int = 0
+    settled: int = 0
+    again: bool = False
 
 
 class Reply(Message):

@@ -17,7 +17,7 @@ from distributed.core import Connection, Server
 from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError, RemoteError
 from distributed.protocol.messages import ClientEvent, Message
-from distributed.scheduler.partings import Partings, failed
+from distributed.scheduler.partings import Partings, failed, lost_midway
 from distributed.scheduler.state import SchedulerState, WorkerState, errors
 
 logger = logging.getLogger("distributed.scheduler")
@@ -130,6 +130,8 @@ class SchedulerBase(Server):
                 "exception": error.exception,
                 "traceback": error.traceback,
             }
+        except CommClosedError as error:
+            return lost_midway(address, op, error)
         except OSError as error:
             return failed(f"{address}: {error}")
 
@@ -163,6 +165,11 @@ class SchedulerBase(Server):
     async def wait_for_workers_changed(self, timeout: float | None) -> None:
         """Until a worker comes or goes, or ``timeout`` seconds have passed (None: no limit)."""
         await self._workers_changed.wait(timeout)
+
+    async def mustered(self) -> None:
+        """After a restart: until the workers are back that the clients knew, or their time is up."""
+        while self.state.awaited:
+            await self.wait_for_workers_changed(1.0)
 
     async def wait_until_retired(self, address: str) -> None:
         """Until a worker that is being retired has nothing left that only it has, or is not being retired any more."""

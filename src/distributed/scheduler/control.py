@@ -81,6 +81,7 @@ class Control(Queries):
             return await self._broadcast_message(dict(msg), workers, hosts, nanny, on_error or "raise")
         if op is None:
             raise TypeError("broadcast needs an operation: op= and kwargs=, or msg={'op': ..., ...}")
+        await self.mustered()
         chosen = self.select_workers(workers)
         targets = [
             ws.extra["nanny"] if nanny else ws.address for ws in chosen if ws.extra.get("nanny") or not nanny
@@ -197,6 +198,7 @@ class Control(Queries):
         Of results that only leaving workers have, a worker that stays has a copy before any of them is let go. Where
         nobody stays they are computed again; where those that stay are paused, this waits for one of them.
         """
+        await self.mustered()
         if workers is None and names is None:
             chosen = self.select_workers(self.workers_to_close(**kwargs))
         else:
@@ -267,6 +269,7 @@ class Control(Queries):
         TimeoutError
             When fewer workers are back after ``timeout`` seconds than there were.
         """
+        await self.mustered()
         self.call_hooks("restart", self)
         now = time.monotonic()
         for cs in list(self.state.clients.values()):

@@ -131,8 +131,22 @@ class DataOperations(SchedulerBase):
             keys, payloads = list(data), [pack(value) for value in data.values()]
         elif keys is None or payloads is None:
             raise TypeError("scatter needs keys= and payloads=, or data=")
-        targets = await self._receivers(workers, timeout)
-        placed = _place(keys, payloads, targets, broadcast)
+        await self.mustered()
+        deadline = time.monotonic() + (5.0 if timeout is None else timeout)
+        left = dict(zip(keys, payloads, strict=True))
+        who_has: dict[Key, list[str]] = {}
+        failed: set[str] = set()  # processes that were lost before they had taken what was for them
+        while left:
+            targets = await self._receivers(workers, deadline, failed)
+            placed = _place(list(left), list(left.values()), targets, broadcast)
+            who_has |= await self._hand_over(placed, targets, client, failed)
+            left = {key: payload for key, payload in left.items() if key not in who_has}
+        return [[key, who_has[key]] for key in dict.fromkeys(keys)]
+
+    async def _hand_over(
+        self, placed: dict[str, list[Any]], targets: list[WorkerState], client: str | None, failed: set[str]
+    ) -> dict[Key, list[str]]:
+        """Give workers data; who has what of it. Workers that are lost meanwhile are noted in ``failed``."""
         stream = None if client is None else self._streams.get(client)
         nfrees = {
             address: self.state.scatter_begun(address, [key for key, _ in pairs], time.monotonic())
@@ -154,14 +168,13 @@ class DataOperations(SchedulerBase):
             for address, pairs in placed.items():
                 self.state.scatter_ended(address, [key for key, _ in pairs], time.monotonic())
             self.schedule_flush()
-        lost = [key for key in keys if key not in who_has]
-        if lost:
-            failures = [answer for answer in answers if isinstance(answer, BaseException)]
-            failure = failures[0] if failures else "the worker left"
-            raise RemoteError(
-                f"scatter: {len(lost)} of {len(keys)} items could not be handed to a worker: {failure}"
-            )
-        return [[key, who_has[key]] for key in dict.fromkeys(keys)]
+        there = {address for addresses in who_has.values() for address in addresses}
+        for (address, pairs), answer in zip(placed.items(), answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, OSError):
+                raise RemoteError(f"scatter: {len(pairs)} items could not be handed to {address}: {answer}")
+            if address not in there:
+                failed |= {ws.server_id for ws in targets if ws.address == address}
+        return who_has
 
     def _taken_in(
         self,
@@ -189,10 +202,12 @@ class DataOperations(SchedulerBase):
         self.state.add_data(worker, client, [tuple(entry) for entry in data], time.monotonic())
         self.schedule_flush()
 
-    async def _receivers(self, workers: Iterable[str] | None, timeout: float | None) -> list[WorkerState]:
-        deadline = time.monotonic() + (5.0 if timeout is None else timeout)
+    async def _receivers(
+        self, workers: Iterable[str] | None, deadline: float, failed: set[str]
+    ) -> list[WorkerState]:
         while True:
-            targets = [ws for ws in self.select_workers(workers) if ws.status == "running"]
+            chosen = [ws for ws in self.select_workers(workers) if ws.server_id not in failed]
+            targets = [ws for ws in chosen if ws.status == "running"]
             if targets:
                 return targets
             left = deadline - time.monotonic()

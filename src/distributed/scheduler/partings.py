@@ -7,7 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Connection
-from distributed.exceptions import CommClosedError
+from distributed.exceptions import CommClosedError, UnknownOutcomeError
+from distributed.protocol.errors import pack_error
 from distributed.protocol.messages import CloseWorker
 from distributed.scheduler.state.partings import Parting
 
@@ -24,6 +25,19 @@ REPLACING = 120.0
 def failed(text: str) -> dict[str, Any]:
     """The answer of somebody who does not answer."""
     return {"status": "error", "text": text, "exception": None, "traceback": None}
+
+
+def lost_midway(address: str, op: str, error: Exception) -> dict[str, Any]:
+    """The answer of somebody who was lost while he carried something out."""
+    text = f"{address} was lost while it carried out {op!r}: that may or may not have been done ({error})"
+    packed = pack_error(UnknownOutcomeError(text))
+    return {
+        "status": "error",
+        "text": text,
+        "exception": packed.exception,
+        "traceback": packed.traceback,
+        "lost": True,
+    }
 
 
 class Partings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed.protocol.messages import Key
@@ -19,8 +19,7 @@ class Queries(SchedulerBase):
     """What may be asked of a scheduler; mixed into :class:`~distributed.scheduler.server.Scheduler`."""
 
     def query_handlers(self) -> dict[str, Any]:
-        return {
-            "identity": self.identity,
+        of_workers = {
             "ncores": self.get_ncores,
             "nthreads": self.get_ncores,
             "ncores_running": self.get_ncores_running,
@@ -28,11 +27,27 @@ class Queries(SchedulerBase):
             "has_what": self.get_has_what,
             "nbytes": self.get_nbytes,
             "processing": self.get_processing,
+        }
+        return {
+            **{op: self._once_mustered(handler) for op, handler in of_workers.items()},
+            "identity": self.identity,
             "get_task_status": self.get_task_status,
             "story": self.get_story,
             "adaptive_target": self.adaptive_target,
             "workers_to_close": self.workers_to_close,
         }
+
+    def _once_mustered(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Just after a restart it would answer for the few workers that are back already: it waits for all of them."""
+
+        async def wait(kwargs: dict[str, Any]) -> Any:
+            await self.mustered()
+            return handler(**kwargs)
+
+        def ask(**kwargs: Any) -> Any:
+            return wait(kwargs) if self.state.awaited else handler(**kwargs)
+
+        return ask
 
     def identity(self, n_workers: int = -1) -> dict[str, Any]:
         """Who this scheduler is and which workers it has (the first ``n_workers`` of them; -1: all)."""

@@ -97,6 +97,7 @@ class Replicas(SchedulerBase):
         ValueError
             When there are no such workers.
         """
+        await self.mustered()
         chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
         if not chosen:
             raise ValueError(f"replicate: {self.why_none_takes_data(workers)}")
@@ -177,6 +178,7 @@ class Replicas(SchedulerBase):
         ``sender-min``, ``recipient-max`` and ``sender-recipient-gap`` (half on each side) below
         ``distributed.worker.memory.rebalance``.
         """
+        await self.mustered()
         chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
         if len(chosen) < 2:
             return {"status": "OK"}

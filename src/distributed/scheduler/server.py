@@ -213,12 +213,14 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             if self.wants_graphs:
                 self.client_said(client, messages)
 
+        comm.answers = self.extensions["answers"].of(client)
         self._bind(comm, client, on_stream, self._client_closed)
         self.client_joined(client, topics)
         logger.info("Client %s at %s", client, comm.peer_address)
         return {
             "status": "OK",
             "scheduler_id": self.id,
+            "answers": comm.answers.name,
             "address": self.address,
             "workers": list(self.state.workers),
             "versions": self._versions(),
