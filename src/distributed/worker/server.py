@@ -32,6 +32,7 @@ from distributed.worker.data import DataStore
 from distributed.worker.executor import Executor
 from distributed.worker.extending import Extending
 from distributed.worker.memory import WorkerMemoryManager
+from distributed.worker.scheduler_calls import SchedulerCalls
 from distributed.worker.state import WorkerState
 from distributed.worker.surface import WorkerSurface
 
@@ -40,31 +41,6 @@ _WORKING = (Status.running, Status.paused, Status.closing_gracefully)
 
 #: Seconds one attempt may take.
 ATTEMPT = 10.0
-
-
-class SchedulerCalls:
-    """The scheduler's operations over the worker's own stream: ``await worker.scheduler.identity()``."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    @property
-    def address(self) -> str:
-        """Where the scheduler is."""
-        return self._worker.scheduler_address
-
-    def __getattr__(self, op: str) -> Callable[..., Any]:
-        if op.startswith("_"):
-            raise AttributeError(op)
-
-        async def call(**kwargs: Any) -> Any:
-            stream = self._worker.stream
-            if stream is None:
-                raise CommClosedError(f"there is no connection to the scheduler at {self.address} now")
-            return await stream.request(op, kwargs)
-
-        call.__name__ = op
-        return call
 
 
 class Worker(Extending, WorkerSurface, TaskClients):
