@@ -274,12 +274,12 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             same = self.state.workers[address].server_id == server_id
             self.state.remove_worker(address, now, reason="registered anew", expected=same)
         self.partings.carry_out()
-        for ws in self.state.workers.values():
-            if name is not None and ws.name == name:
-                return {
-                    "status": "error",
-                    "message": f"the name {name!r} is taken by the worker at {ws.address}",
-                }
+        taken = None if name is None else self.state.names.get(name)
+        if taken is not None:
+            return {
+                "status": "error",
+                "message": f"the name {name!r} is taken by the worker at {taken.address}",
+            }
         ws = self.state.add_worker(
             address,
             now=now,

@@ -67,7 +67,7 @@ def disconnected(s: Index, name: str) -> None:
 
 
 def remove_client(s: Index, name: str) -> None:
-    cs = s.clients.pop(name, None)
+    cs = s.clients.get(name)
     if cs is None:
         return
     s.notices.append(("client-gone", name, None))
@@ -77,8 +77,9 @@ def remove_client(s: Index, name: str) -> None:
     drop_announced(s, [*cs.graphs.values(), *cs.stale_graphs])
     for ts in reversed(wanted):
         lifecycle.release(s, ts)
-    for function in [function for function in s.functions.values() if name in function.clients]:
+    for function in list(cs.functions):
         s.drop_function(name, function.fn)
+    del s.clients[name]
     s.outbox.forget_peer(name)
     cs.alone = ()  # it is there in it
 

@@ -7,7 +7,7 @@ What happens to a task is in :mod:`lifecycle`, where it runs in :mod:`placement`
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,11 +86,19 @@ class Index:
         self.prefixes: dict[str, TaskPrefix] = {}
         self.specs: dict[tuple[bytes, str, TaskOptions], TaskSpec] = {}
         self.queue = TaskQueue()
-        self.backlogged: dict[WorkerState, None] = {}
+        # Workers with a backlog; those whose backlog or room has grown since work was given out; those whose tasks have
+        # become fewer since then.
+        self.backlogged: OrderedDict[WorkerState, None] = OrderedDict()
+        self.due: dict[WorkerState, None] = {}
+        self.freed: dict[WorkerState, None] = {}
         self.unrunnable: dict[TaskState, None] = {}
         # Tasks that may have no place because of results that cannot be moved; looked at when the turn ends.
         self.stranded: dict[TaskState, None] = {}
-        self.open: dict[WorkerState, None] = {}
+        # Workers with room for more, and those of them with a thread without a task. Ordered dicts: a plain one takes
+        # the longer to find its first entry the more were deleted before it.
+        self.open: OrderedDict[WorkerState, None] = OrderedDict()
+        self.idle: OrderedDict[WorkerState, None] = OrderedDict()
+        self.names: dict[Any, WorkerState] = {}
         # Workers that say that their memory is full; since when all stands still for that, and what it looked like
         # then. See :mod:`shortage`.
         self.paused: dict[WorkerState, None] = {}
@@ -189,18 +197,21 @@ class Index:
         if function is None:
             function = self.functions[fn] = Function(fn, blob)
         function.clients[client] = None
+        self.clients[client].functions[function] = None
 
     def drop_function(self, client: str, fn: bytes) -> None:
         """A client will not refer to a function any more."""
         function = self.functions.get(fn)
         if function is not None:
             function.clients.pop(client, None)
+            self.clients[client].functions.pop(function, None)
             self.drop_if_unused(function)
 
     def drop_if_unused(self, function: Function) -> None:
         if function.ntasks == 0 and not function.clients:
             del self.functions[function.fn]
             for ws in function.workers:
+                del ws.functions[function]
                 self.outbox.send(ws.address, DropFunctions([function.fn]))
 
     def story(self, *keys: Key) -> list[tuple[Key, str, str, str, float]]:

@@ -261,7 +261,9 @@ class SchedulerState(Index):
         fired.forget_done(self)
         if self.parked:
             lifecycle.release_parked(self)
-        if (self.queue or self.backlogged) and not self.awaited:
+        if self.freed:
+            placement.settle_freed(self)
+        if (self.queue or self.due or self.backlogged) and not self.awaited:
             placement.fill(self)
         if self.relief_due and not self.awaited:
             shortage.relieve(self)

@@ -31,6 +31,14 @@ MAX_TRIES = 8
 MAX_SCANNED = 64
 MAX_VICTIMS = 4
 
+#: In how many backlogs the fullest are looked for; idle workers that look in vain before a turn leaves it at that.
+MAX_BACKLOGS = 32
+MAX_IN_VAIN = 8
+
+#: Workers that are compared for one task, and those for which tasks are asked back at once.
+MAX_COMPARED = 32
+MAX_TAKERS = 64
+
 NEVER = float("inf")
 
 
@@ -45,8 +53,7 @@ def make_runnable(s: Index, ts: TaskState) -> None:
     ws = best_worker(s, ts)
     if ws is not None:
         s.set_state(ts, "queued")
-        ws.backlog.push(ts)
-        s.backlogged[ws] = None
+        push_backlog(s, ts, ws)
     elif not _without_worker(s, ts):
         s.set_state(ts, "queued")
         s.queue.push(ts)
@@ -65,7 +72,14 @@ def _without_worker(s: Index, ts: TaskState) -> bool:
     return True
 
 
-def candidates(s: Index, spec: TaskSpec) -> list[WorkerState]:
+def push_backlog(s: Index, ts: TaskState, ws: WorkerState) -> None:
+    """This worker suits the task best."""
+    ws.backlog.push(ts)
+    s.backlogged[ws] = None
+    s.due[ws] = None
+
+
+def candidates(s: Index, spec: TaskSpec) -> dict[WorkerState, None]:
     """Running workers that may take tasks of this spec; remembered until the set of workers changes."""
     if spec.candidates_version != s.workers_version:
         spec.candidates_version = s.workers_version
@@ -78,7 +92,7 @@ def candidates(s: Index, spec: TaskSpec) -> list[WorkerState]:
         ]
         named = set(options.workers)
         chosen = [ws for ws in able if named.intersection(ws.identifiers())] if named else able
-        spec.candidates = able if not chosen and options.allow_other_workers else chosen
+        spec.candidates = dict.fromkeys(able if not chosen and options.allow_other_workers else chosen)
     return spec.candidates
 
 
@@ -90,7 +104,7 @@ def best_worker(s: Index, ts: TaskState) -> WorkerState | None:
     if hosts is not None:
         pool = [ws for ws in hosts if ws.status == "running"]
     elif spec.restricted:
-        pool = candidates(s, spec)
+        pool = _some_candidates(s, ts, candidates(s, spec))
     else:
         holders: dict[WorkerState, None] = {}
         for dep in ts.dependencies:
@@ -103,6 +117,15 @@ def best_worker(s: Index, ts: TaskState) -> WorkerState | None:
     if len(pool) < 2:
         return pool[0] if pool else None
     return min(pool, key=lambda ws: start_delay(s, ts, ws))
+
+
+def _some_candidates(s: Index, ts: TaskState, able: dict[WorkerState, None]) -> list[WorkerState]:
+    """Of many workers that may run a task, those that hold what it needs, and a few others by chance."""
+    if len(able) <= MAX_COMPARED:
+        return list(able)
+    holders = [ws for dep in ts.dependencies for ws in dep.who_has[:MAX_HOLDERS] if ws in able]
+    idle = [ws for ws in itertools.islice(s.idle, MAX_COMPARED) if ws in able]
+    return list(dict.fromkeys([*holders, *idle, *s.random.choices(tuple(able), k=MAX_COMPARED)]))
 
 
 def start_delay(s: Index, ts: TaskState, ws: WorkerState) -> float:
@@ -140,8 +163,26 @@ def update_open(s: Index, ws: WorkerState) -> None:
     """Note whether a worker has room; called when its tasks, its status or its threads change."""
     if ws.status == "running" and has_room(s, ws):
         s.open[ws] = None
+        if ws.backlog:
+            s.due[ws] = None
+        if has_idle_thread(ws):
+            s.idle[ws] = None
+        else:
+            s.idle.pop(ws, None)
     else:
         s.open.pop(ws, None)
+        s.idle.pop(ws, None)
+
+
+def settle_freed(s: Index) -> None:
+    """Note the room of workers that have fewer tasks than at the last turn's end; who was busy just now comes first."""
+    freed, s.freed = s.freed, {}
+    idle = s.idle
+    for ws in freed:
+        was_idle = ws in idle
+        update_open(s, ws)
+        if not was_idle and ws in idle:
+            idle.move_to_end(ws, last=False)
 
 
 def on_worker(ts: TaskState, ws: WorkerState) -> None:
@@ -166,8 +207,7 @@ def off_worker(s: Index, ts: TaskState, ws: WorkerState) -> None:
     if ts.careful:
         ws.ncareful -= 1
     ts.processing_on = None
-    if ws not in s.open:
-        update_open(s, ws)
+    s.freed[ws] = None
 
 
 class _Batch:
@@ -181,10 +221,42 @@ class _Batch:
 
 
 def fill(s: Index) -> None:
-    """Give queued tasks to workers that have room: first one for each idle thread everywhere, then a spare supply."""
+    """Give queued tasks to workers that have room: first one for each idle thread everywhere, then a spare supply.
+
+    What this costs depends on what there is to give, not on how many workers have room: only those are looked at that
+    have a backlog of their own and those that the common queue is given to.
+    """
     batch = _Batch()
-    idle = [ws for ws in s.open if has_idle_thread(ws)]
-    while idle:  # one task each a round, so that few tasks spread over many workers
+    due, s.due = s.due, {}
+    _fill_threads(s, due, batch)
+    _prune_backlogged(s)
+    if s.backlogged and s.idle:
+        _help_others(s, batch)
+        due |= s.due
+        s.due = {}
+    given = True
+    while given and s.open:  # again, for a worker may take less than its share
+        given = False
+        nopen = len(s.open)
+        takers = [ws for ws in due if ws.backlog and ws in s.open]
+        if s.queue:
+            takers = list(dict.fromkeys([*takers, *itertools.islice(s.open, len(s.queue))]))
+        for ws in takers:
+            given |= _supply(s, ws, -(-len(s.queue) // nopen) + len(ws.backlog), batch)
+            nopen -= 1
+    for ws in due:
+        if not ws.backlog:
+            s.backlogged.pop(ws, None)
+        elif ws in s.open:  # its first task has to run without company
+            s.due[ws] = None
+
+
+def _fill_threads(s: Index, due: dict[WorkerState, None], batch: _Batch) -> None:
+    """One task each a round, so that few tasks spread over many workers."""
+    idle = list(
+        dict.fromkeys([ws for ws in due if ws in s.idle] + list(itertools.islice(s.idle, len(s.queue))))
+    )
+    while idle:
         served = []
         for ws in idle:
             ts = next_task(s, ws)
@@ -192,24 +264,53 @@ def fill(s: Index) -> None:
                 give(s, ts, ws, batch)
                 if has_idle_thread(ws):
                     served.append(ws)
+                else:
+                    _threads_taken(s, ws)
         idle = served
-    given = True
-    while given and s.open:  # again, for a worker may take less than its share
-        given = False
-        nopen = len(s.open)
-        for ws in list(s.open):
-            share = -(-len(s.queue) // nopen) + len(ws.backlog)
-            nopen -= 1
-            while share > 0 and has_room(s, ws):
-                ts = next_task(s, ws)
-                if ts is None:
-                    break
-                give(s, ts, ws, batch)
-                given = True
-                share -= 1
-            if not has_room(s, ws):
-                s.open.pop(ws, None)
-    for ws in [ws for ws in s.backlogged if not ws.backlog]:
+
+
+def _threads_taken(s: Index, ws: WorkerState) -> None:
+    s.idle.pop(ws, None)
+    if not has_room(s, ws):
+        s.open.pop(ws, None)
+
+
+def _help_others(s: Index, batch: _Batch) -> None:
+    """Idle workers take from the backlogs of others, each one task a round."""
+    in_vain = 0
+    while s.idle and in_vain < min(len(s.idle), MAX_IN_VAIN):
+        ws = next(iter(s.idle))
+        ts = _from_others(s, ws)
+        if ts is None:
+            in_vain += 1
+        else:
+            give(s, ts, ws, batch)
+        if ts is None or has_idle_thread(ws):
+            s.idle.move_to_end(ws)
+        else:
+            _threads_taken(s, ws)
+
+
+def _supply(s: Index, ws: WorkerState, share: int, batch: _Batch) -> bool:
+    """Give a worker what it has room for, at most so many tasks. Returns whether it took any."""
+    given = False
+    while share > 0 and has_room(s, ws):
+        ts = next_task(s, ws)
+        if ts is None:
+            break
+        give(s, ts, ws, batch)
+        given = True
+        share -= 1
+    if not has_room(s, ws):
+        s.open.pop(ws, None)
+    if given and not has_idle_thread(ws):
+        s.idle.pop(ws, None)
+    return given
+
+
+def _prune_backlogged(s: Index) -> None:
+    """Forget some of those whose backlog is empty."""
+    for ws in [ws for ws in itertools.islice(s.backlogged, MAX_BACKLOGS) if not ws.backlog]:
         del s.backlogged[ws]
 
 
@@ -221,8 +322,6 @@ def next_task(s: Index, ws: WorkerState) -> TaskState | None:
         return _pop_fitting(ws.backlog, ws) or (_pop_fitting(s.queue, ws) if common is not None else None)
     if common is not None:
         return _pop_fitting(s.queue, ws) or (_pop_fitting(ws.backlog, ws) if mine is not None else None)
-    if s.backlogged and has_idle_thread(ws):
-        return _from_others(s, ws)
     return None
 
 
@@ -237,7 +336,8 @@ def _pop_fitting(queue: TaskQueue, ws: WorkerState) -> TaskState | None:
 
 def _from_others(s: Index, ws: WorkerState) -> TaskState | None:
     """A task out of one of the fullest backlogs that an idle worker would start sooner, fetching included."""
-    for victim in heapq.nlargest(MAX_VICTIMS, s.backlogged, key=lambda other: other.backlog.seconds):
+    some = itertools.islice(s.backlogged, MAX_BACKLOGS)
+    for victim in heapq.nlargest(MAX_VICTIMS, some, key=lambda other: other.backlog.seconds):
         if victim is ws:
             continue
         # What it is expected to need, and longer if it has been at it for longer than anything was expected to take.
@@ -250,6 +350,8 @@ def _from_others(s: Index, ws: WorkerState) -> TaskState | None:
                 continue
             if fetch_time(s, ts, ws) < busy:
                 victim.backlog.discard(ts)
+                s.backlogged.move_to_end(victim)
+                s.due[victim] = None
                 return ts
             tries -= 1
             if not tries:
@@ -295,7 +397,7 @@ def _begin_message(s: Index, ws: WorkerState, spec: TaskSpec, inline: bool) -> R
     options = spec.options
     function = s.functions[spec.fn]
     if ws not in function.workers:
-        function.workers[ws] = None
+        function.workers[ws] = ws.functions[function] = None
         s.outbox.send(ws.address, PutFunctions([spec.fn], [function.blob]))
     message = RunTasks(
         fn=spec.fn,
@@ -353,18 +455,17 @@ def reconsider_unrunnable(s: Index) -> None:
 
 def requeue_backlog(s: Index, ws: WorkerState) -> None:
     """A worker stops taking tasks: place what was queued for it anew."""
-    s.backlogged.pop(ws, None)
     for ts in list(ws.backlog):
         ws.backlog.discard(ts)
         replace_queued(s, ts)
+    s.backlogged.pop(ws, None)
 
 
 def replace_queued(s: Index, ts: TaskState) -> None:
     """Place a task anew that has just been taken off a queue; its state stays ``queued`` or becomes ``no-worker``."""
     ws = best_worker(s, ts)
     if ws is not None:
-        ws.backlog.push(ts)
-        s.backlogged[ws] = None
+        push_backlog(s, ts, ws)
     elif not _without_worker(s, ts):
         s.queue.push(ts)
 
@@ -385,9 +486,13 @@ def follow(s: Index, ts: TaskState) -> None:
 
 def balance(s: Index) -> None:
     """Ask workers that have more than they can do at once to give unstarted tasks back, for those that are idle."""
+    if s.freed:
+        settle_freed(s)
     if s.queue or s.backlogged:
         fill(s)
-    takers = [ws for ws in s.open if has_idle_thread(ws)]
+    takers = list(s.idle)
+    if len(takers) > MAX_TAKERS:
+        takers = s.random.sample(takers, MAX_TAKERS)
     idle = sum(ws.nthreads - len(ws.processing) + len(ws.long_running) for ws in takers)
     if idle <= 0:
         return

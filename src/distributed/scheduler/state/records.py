@@ -85,7 +85,7 @@ class TaskSpec:
         self.prefix = prefix
         self.ntasks = 0
         self.restricted = bool(options.workers or options.resources)
-        self.candidates: list[WorkerState] = []
+        self.candidates: dict[WorkerState, None] = {}
         self.candidates_version = -1
 
 
@@ -246,6 +246,7 @@ class WorkerState:
         "alone",
         "backlog",
         "extra",
+        "functions",
         "has_what",
         "host",
         "last_completion",
@@ -293,6 +294,7 @@ class WorkerState:
         self.metrics: dict[str, Any] = {}
         self.extra = extra or {}
         self.alone: tuple[WorkerState, ...] = (self,)
+        self.functions: dict[Function, None] = {}
         self.has_what: dict[TaskState, None] = {}
         self.processing: dict[TaskState, float] = {}
         self.long_running: dict[TaskState, None] = {}
@@ -341,6 +343,7 @@ class ClientState:
         "alone",
         "confirm_until",
         "disconnected_at",
+        "functions",
         "graphs",
         "last_seen",
         "name",
@@ -352,6 +355,7 @@ class ClientState:
     def __init__(self, name: str, now: float = 0.0) -> None:
         self.name = name
         self.wants_what: dict[TaskState, None] = {}
+        self.functions: dict[Function, None] = {}
         self.alone: tuple[ClientState, ...] = (self,)
         self.last_seen = now
         self.disconnected_at: float | None = None

@@ -41,7 +41,12 @@ def validate(s: Index) -> None:
     nusers = Counter(ts.spec.fn for ts in s.tasks.values() if ts.spec is not None)
     for spec in s.specs.values():
         assert spec.ntasks == ntasks[id(spec)], spec.name
+    functions = set(s.functions.values())
+    assert all(set(ws.functions) <= functions for ws in s.workers.values())
+    assert all(set(cs.functions) <= functions for cs in s.clients.values())
     for fn, function in s.functions.items():
+        assert all(function in ws.functions for ws in function.workers), fn
+        assert all(function in s.clients[name].functions for name in function.clients), fn
         users = nusers[fn]
         assert function.ntasks == users, (fn, function.ntasks, users)
         assert users or function.clients
@@ -112,6 +117,7 @@ def validate_drained(s: Index) -> None:
         return
     for ws in s.workers.values():
         assert (ws in s.open) == (ws.status == "running" and placement.has_room(s, ws)), ws
+        assert (ws in s.idle) == (ws in s.open and placement.has_idle_thread(ws)), ws
         if ws in s.open:
             for queue in (s.queue, ws.backlog):
                 ts = queue.peek()

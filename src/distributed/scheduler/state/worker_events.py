@@ -38,7 +38,7 @@ from distributed.scheduler.state.records import TaskState, WorkerState
 def add_worker(
     s: Index, ws: WorkerState, holding: Iterable[tuple[Key, int, str]], running: Iterable[tuple[Key, int]]
 ) -> None:
-    s.workers[ws.address] = ws
+    s.workers[ws.address] = s.names[ws.name] = ws
     s.awaited.pop(ws.address, None)
     s.workers_version += 1
     for key, nbytes, typename in holding:
@@ -113,12 +113,15 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     s.parted.append((ws, parting, reason))
     s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
-    s.open.pop(ws, None)
+    for book in (s.open, s.idle, s.due, s.freed):
+        book.pop(ws, None)
+    if s.names.get(ws.name) is ws:
+        del s.names[ws.name]
     s.patient.pop(ws, None)
     retirement.end(s, ws)
     s.paused.pop(ws, None)
-    for function in s.functions.values():
-        function.workers.pop(ws, None)
+    for function in ws.functions:
+        del function.workers[ws]
     for key, found in list(s.unclaimed.items()):
         found.held.pop(ws, None)
         found.running.pop(ws, None)
@@ -242,7 +245,7 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
             lifecycle.back_to_runnable(s, ts)
         else:
             _not_running(s, ws, key)
-    placement.update_open(s, ws)
+    placement.update_open(s, ws)  # behind those that wait for work: it could not do this
     if ws in s.leaving:
         retirement.survey(s)
 
@@ -255,7 +258,7 @@ def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
             ws.long_running[ts] = None
             ws.occupancy -= ws.processing[ts]
             ws.processing[ts] = 0.0
-    placement.update_open(s, ws)
+    s.freed[ws] = None
 
 
 def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
