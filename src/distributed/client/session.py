@@ -440,8 +440,10 @@ class Session:
                     )
                 except CommClosedError:
                     # it may have been raised by the operation itself, about somebody else
-                    if not connection.closed or self.status in ("closing", "closed"):
+                    if not connection.closed:
                         raise
+                    if self.status in ("closing", "closed"):
+                        raise CommClosedError(f"the client was closed before {op!r} was answered") from None
                     asked = self._answers
                     await asyncio.sleep(0)  # on_close has been called by now, or is called next
                 finally:
