@@ -483,10 +483,23 @@ class Session:
         connection = self.connection
         if connection is not None and was_running:
             with contextlib.suppress(CommClosedError, TimeoutError):
+                if self.state.fired:
+                    await self._delivered(connection, seconds(timeout))
                 connection.send(CloseClient())
                 await asyncio.wait_for(connection.close(), seconds(timeout))
         self.connection = None
         self.give_up("the client was closed")
+
+    async def _delivered(self, connection: Any, patience: float | None) -> None:
+        """Until the scheduler has taken all that it was told; no longer where it takes nothing for so many seconds."""
+        answer = asyncio.ensure_future(connection.request("ping", {}))
+        while not answer.done():
+            left = connection.write_buffer_nbytes
+            await asyncio.wait([answer], timeout=patience)
+            if not answer.done() and connection.write_buffer_nbytes >= left:
+                answer.cancel()
+        if not answer.cancelled():
+            answer.exception()  # that it is known is all that matters
 
 
 def _ignore(topic: str, data: Any) -> None:
