@@ -440,8 +440,10 @@ class Session:
                     )
                 except CommClosedError:
                     # it may have been raised by the operation itself, about somebody else
-                    if not connection.closed or self.status in ("closing", "closed"):
+                    if not connection.closed:
                         raise
+                    if self.status in ("closing", "closed"):
+                        raise CommClosedError(f"the client was closed before {op!r} was answered") from None
                     asked = self._answers
                     await asyncio.sleep(0)  # on_close has been called by now, or is called next
                 finally:
@@ -481,10 +483,23 @@ class Session:
         connection = self.connection
         if connection is not None and was_running:
             with contextlib.suppress(CommClosedError, TimeoutError):
+                if self.state.fired:
+                    await self._delivered(connection, seconds(timeout))
                 connection.send(CloseClient())
                 await asyncio.wait_for(connection.close(), seconds(timeout))
         self.connection = None
         self.give_up("the client was closed")
+
+    async def _delivered(self, connection: Any, patience: float | None) -> None:
+        """Until the scheduler has taken all that it was told; no longer where it takes nothing for so many seconds."""
+        answer = asyncio.ensure_future(connection.request("ping", {}))
+        while not answer.done():
+            left = connection.write_buffer_nbytes
+            await asyncio.wait([answer], timeout=patience)
+            if not answer.done() and connection.write_buffer_nbytes >= left:
+                answer.cancel()
+        if not answer.cancelled():
+            answer.exception()  # that it is known is all that matters
 
 
 def _ignore(topic: str, data: Any) -> None:
