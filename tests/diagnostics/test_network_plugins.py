@@ -225,6 +225,54 @@ def test_a_plugin_that_takes_for_ever_keeps_nobody_out(monkeypatch: pytest.Monke
         network(test, ["a"])
 
 
+class Counts(WorkerPlugin):
+    """How often it was set up in each worker."""
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def setup(self, worker: Any) -> None:
+        worker.counts = getattr(worker, "counts", 0) + 1
+        worker.value = self.value
+
+
+def test_a_scheduler_that_was_started_anew_is_told_again() -> None:
+    """Who has it keeps it as it is, who joins gets it; of two clients' plugins of one name the later counts."""
+
+    async def test() -> None:
+        first = Scheduler(host="127.0.0.1", port=0)
+        await first
+        address = first.address
+        async with (
+            Worker(address, nthreads=1) as old,
+            Client(address, asynchronous=True) as a,
+            Client(address, asynchronous=True) as b,
+        ):
+            await a.register_plugin(Counts(), name="counts")
+            await a.register_plugin(Counts(1), name="value")
+            await b.register_plugin(Counts(2), name="value")
+            await a.register_plugin(Counts(3), name="gone")
+            await a.unregister_worker_plugin("gone")
+            assert (old.counts, old.value) == (4, 3)
+            old.value = 2
+            for listener in first.listeners:
+                listener.stop()
+            for connection in list(first._streams.values()):
+                connection.abort()
+            port = int(address.rpartition(":")[2])
+            async with Scheduler(host="127.0.0.1", port=port) as second:
+                plugins = second.extensions["plugins"].workers
+                await until(lambda: set(plugins.plugins) == {"counts", "value"}, "it is told")
+                await until(lambda: old.address in second.workers, "the worker is back")
+                await until(lambda: plugins.get("value") == pack(Counts(2)), "the later one counts")
+                async with Worker(address, nthreads=1) as new:
+                    assert (new.counts, new.value) == (2, 2)
+                await until(lambda: old.network_plugins.version is not None, "it agrees")
+                assert (old.counts, old.value) == (4, 2)
+
+    asyncio.run(test())
+
+
 # ---------------------------------------------------------------- nannies
 
 
@@ -265,7 +313,7 @@ def test_nothing_runs_on_a_nanny_before_its_plugins_are_there() -> None:
             await client.register_plugin(OnNanny(), name="on-nanny")
             del nanny.mark
             nanny._has_plugins = False  # as when the scheduler did not answer at its start
-            nanny.network_plugins.version = None
+            nanny.network_plugins._numbers.clear()
             assert unpack(await nanny.run(function=pack(lambda dask_worker: dask_worker.mark))) == 1
 
     network(test, [])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from system_bench import Bench
 
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, LocalCluster, SubprocessCluster, WorkerPlugin
 from distributed.exceptions import PythonMismatchError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -41,6 +41,47 @@ def test_fresh_workers_with_several_threads(key: str, threads: int) -> None:
             assert list(expression.compute()) == [8, 5]
             client.restart()
             assert client.gather(client.map(call, names)) == [f.__name__ for f in names]
+
+
+# ---------------------------------------------------------------- hashes
+
+
+def hashes(client: Client) -> set[Any]:
+    """What workers make of texts, by ``run`` and in tasks."""
+    found = set(client.run(lambda: hash("abc")).values())
+    return found | set(client.gather(client.map(hash, ["abc"] * 8, pure=False)))
+
+
+def test_all_workers_hash_alike(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nannies and without, on whatever host, however they are started; unless the user wants a seed."""
+    bench.env.pop("PYTHONHASHSEED", None)
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    _, address = bench.scheduler()
+    bench.worker(address)
+    bench.worker(address, "--nworkers", "2")
+    bench.worker(address, "--no-nanny")
+    with Client(address) as client:
+        client.wait_for_workers(4, timeout=30)
+        common = hashes(client)
+    assert len(common) == 1
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        assert hashes(client) == common
+    for worker_class in ("distributed.Nanny", "distributed.Worker"):
+        with SubprocessCluster(n_workers=2, worker_class=worker_class) as cluster, Client(cluster) as client:
+            client.wait_for_workers(2, timeout=30)
+            assert hashes(client) == common
+    bench.env["PYTHONHASHSEED"] = "7"
+    _, address = bench.scheduler()
+    bench.worker(address)
+    bench.worker(address, "--no-nanny")
+    with Client(address) as client:
+        client.wait_for_workers(2, timeout=30)
+        found = hashes(client)
+    assert len(found) == 1
+    assert found != common
 
 
 # ---------------------------------------------------------------- another Python

@@ -19,6 +19,7 @@ from distributed.cli import options
 from distributed.cli.dask_worker import _announce as announce
 from distributed.cli.utils import Fatal, Stop, first, run_command, say
 from distributed.collector import tune_garbage_collector
+from distributed.nanny.environment import start_over_with_hash_seed
 from distributed.security.keys import hide_key
 
 NAME = "dask-spec"
@@ -38,6 +39,8 @@ NAME = "dask-spec"
 @click.version_option(package_name="distributed-network", prog_name=NAME)
 def main(**given: Any) -> None:
     """Start the servers of a specification; ARGS are the first arguments of each class."""
+    if given["args"]:  # they may be workers without nannies
+        start_over_with_hash_seed()
     run_command(NAME, lambda: _main(given))
 
 

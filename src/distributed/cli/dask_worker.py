@@ -17,6 +17,7 @@ from distributed.cli import options
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
 from distributed.host import parse_ports
+from distributed.nanny.environment import start_over_with_hash_seed
 from distributed.scheduler_file import read_scheduler_address
 from distributed.security.keys import hide_key
 
@@ -122,6 +123,8 @@ def main(**given: Any) -> None:
     Without SCHEDULER the address is taken from --scheduler-file or from DASK_SCHEDULER_ADDRESS. Prints
     "Start worker at:" and "Registered with center at:" for each worker.
     """
+    if not given["nanny"]:
+        start_over_with_hash_seed()
     words = options.preload_arguments(given["preload"], given.pop("preload_argv"), given.pop("preload_words"))
     if given["preload"]:
         given["preload_argv"] = words

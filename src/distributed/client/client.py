@@ -118,6 +118,7 @@ class Client(
         self.direct_to_workers = direct_to_workers
         self.extensions = Extensions(self, CLIENT, extensions)
         self.held = {}
+        self.plugins_told = {}
         self.topics = {} if self.worker_address else dict.fromkeys(("print", "warn"))
         self.set_as_default = set_as_default
         self._versions: list[Any] = []
@@ -290,6 +291,9 @@ class Client(
                 raise OSError(
                     reply.get("message") or f"{self.scheduler_address} refused to register this client"
                 )
+            if session.scheduler_id not in (None, reply["scheduler_id"]):  # one that knows nothing
+                for request in self.plugins_told.values():
+                    connection.notify("register_plugin", **request)
             session.joined(reply["scheduler_id"], reply["workers"], reply.get("answers", ""))
             self._versions = reply.get("versions") or []
             for op, kwargs in self.held.values():

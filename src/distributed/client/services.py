@@ -30,6 +30,8 @@ class ServicesMixin:
     topics: dict[str, None]
     #: Calls that a scheduler is told again when this client registers anew, by what they are about: leases it holds.
     held: dict[str, tuple[str, dict[str, Any]]]
+    #: Plugins that this client has registered, by kind and name, as another scheduler at the address is told of them.
+    plugins_told: dict[tuple[str, str], dict[str, Any]]
     #: Address of the worker whose tasks this client serves, or "".
     worker_address: str = ""
 

@@ -13,7 +13,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from distributed import uploads
 from distributed.core.network_plugins import failure_text
@@ -25,6 +25,10 @@ from distributed.scheduler.control import allow_code, unpack_code
 logger = logging.getLogger("distributed.scheduler")
 
 # ---------------------------------------------------------------- scheduler
+
+
+#: Which registry numbered a plugin first, and how.
+Origin: TypeAlias = tuple[str, int]
 
 
 class Registry:
@@ -43,6 +47,7 @@ class Registry:
 
     def __init__(self, epoch: str) -> None:
         self.plugins: dict[str, tuple[Payload, int]] = {}
+        self._told_again: dict[str, Origin] = {}
         self.version: list[Any] = [epoch, 0]
 
     def get(self, name: str) -> Payload | None:
@@ -53,9 +58,24 @@ class Registry:
         if idempotent and name in self.plugins:
             return None
         self.plugins.pop(name, None)
+        self._told_again.pop(name, None)
         number = self._count()
         self.plugins[name] = (plugin, number)
         return number
+
+    def register_again(self, name: str, plugin: Payload, origin: Origin) -> int | None:
+        """As :meth:`register` for what an earlier scheduler had; None if a newer one of this name is here."""
+        if name in self.plugins:
+            known = self._told_again.get(name)
+            if known is None or known[0] != origin[0] or known[1] >= origin[1]:
+                return None
+        number = self.register(name, plugin)
+        self._told_again[name] = origin
+        return number
+
+    def origin(self, name: str) -> Origin | None:
+        """What a client has to say about its plugin when it registers it again at another scheduler."""
+        return (self.version[0], self.plugins[name][1]) if name in self.plugins else None
 
     def unregister(self, name: str, kind: str) -> None:
         if name not in self.plugins:
@@ -69,8 +89,11 @@ class Registry:
         return number
 
     def all(self) -> list[list[Any]]:
-        """[name, payload, number] of each."""
-        return [[name, plugin, number] for name, (plugin, number) in self.plugins.items()]
+        """[name, payload, number, origin] of each; an origin has what an earlier scheduler had."""
+        return [
+            [name, plugin, number, self._told_again.get(name)]
+            for name, (plugin, number) in self.plugins.items()
+        ]
 
     def told_to(self, version: Any) -> dict[str, Any] | None:
         """What to tell somebody who has this version; None if it is this one, or there is nothing to be told."""
@@ -127,6 +150,28 @@ class SchedulerPlugins:
         if hasattr(plugin, "close"):
             await _result(plugin.close())
 
+    async def register_plugin(
+        self, kind: str, plugin: Payload, name: str, idempotent: bool = False, origin: Origin | None = None
+    ) -> dict[str, Any]:
+        """For clients. ``origin``: it was registered at the scheduler that was here before this one.
+
+        Returns
+        -------
+        dict
+            ``answers`` by address, and the ``origin`` to say at the next scheduler.
+        """
+        if kind == "scheduler":
+            if origin is None or name not in self.scheduler.plugins:
+                await self.register_scheduler_plugin(plugin, name, idempotent)
+            return {"answers": {}, "origin": ("", 0)}
+        nanny = kind == "nanny"
+        registry = self.nannies if nanny else self.workers
+        if origin is not None:
+            await self._register_again(registry, plugin, name, tuple(origin), nanny=nanny)
+            return {}
+        answers = await self._register(registry, plugin, name, idempotent, nanny=nanny)
+        return {"answers": answers, "origin": registry.origin(name)}
+
     async def register_worker_plugin(
         self, plugin: Payload, name: str, idempotent: bool | None = None
     ) -> dict[str, Any]:
@@ -162,6 +207,19 @@ class SchedulerPlugins:
                     number = registry.register(name, before)
                     await self._everywhere("plugin_add", nanny, plugin=before, name=name, number=number)
             return answers
+
+    async def _register_again(
+        self, registry: Registry, plugin: Payload, name: str, origin: Any, *, nanny: bool
+    ) -> None:
+        """Workers that have it from before keep it as it is; those that joined meanwhile set it up now."""
+        async with self._turn(nanny, name):
+            number = registry.register_again(name, plugin, origin)
+            if number is None:
+                return
+            given = {"plugin": plugin, "name": name, "number": number, "origin": origin}
+            for address, answer in (await self._everywhere("plugin_add", nanny, **given)).items():
+                if answer["status"] != "OK":
+                    self.plugins_failed(address, [(name, answer["text"])])
 
     async def _unregister(self, registry: Registry, name: str, *, nanny: bool) -> dict[str, Any]:
         async with self._turn(nanny, name):
@@ -225,17 +283,15 @@ class ClientPlugins:
         if idempotent is None:
             idempotent = bool(getattr(plugin, "idempotent", False))
         name = plugin_name(plugin, name)
-        answers = await self.client._call(
-            f"register_{kind}_plugin",
-            plugin=pack(plugin),
-            name=name,
-            idempotent=idempotent,
-        )
-        result = None if kind == "scheduler" else _raise_first(answers, name)
+        request = {"kind": kind, "plugin": pack(plugin), "name": name, "idempotent": idempotent}
+        told = await self.client._call("register_plugin", **request)
+        result = _raise_first(told["answers"], name)
+        self.client.plugins_told[kind, name] = {**request, "origin": told["origin"]}
         _note_upload(plugin)
-        return result
+        return None if kind == "scheduler" else result
 
     async def unregister(self, kind: str, name: str) -> Any:
+        self.client.plugins_told.pop((kind, name), None)
         answers = await self.client._call(f"unregister_{kind}_plugin", name=name)
         return None if kind == "scheduler" else _raise_first(answers, name)
 

@@ -72,6 +72,7 @@ SCHEDULER: dict[str, Extension] = {
     "plugins": Extension(
         f"{_COORDINATION}.plugins:SchedulerPlugins",
         (
+            "register_plugin",
             "register_scheduler_plugin",
             "unregister_scheduler_plugin",
             "register_worker_plugin",

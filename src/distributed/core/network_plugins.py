@@ -14,10 +14,11 @@ import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from distributed.protocol.errors import exception_text
-from distributed.protocol.payload import Payload, unpack
+from distributed.protocol.payload import Payload, Serialized, unpack
 
 #: Seconds after which a plugin that is still being set up is named.
 PATIENCE = 10.0
@@ -64,6 +65,8 @@ class NetworkPlugins:
         self._tell = tell
         self._limit = limit
         self._numbers: dict[str, int] = {}
+        self._hashes: dict[str, bytes] = {}
+        self._before: tuple[str, dict[str, int]] = ("", {})
         self._turns: dict[str, asyncio.Lock] = {}
 
     def adopt(self, version: list[Any] | None) -> None:
@@ -72,13 +75,14 @@ class NetworkPlugins:
         self.version = version
 
     def _forget_numbers_of_others(self, version: list[Any] | None) -> None:
-        if version is None or self.version is None or self.version[0] != version[0]:
-            self._numbers.clear()
+        if self.version is not None and (version is None or self.version[0] != version[0]):
+            self._before = self.version[0], self._numbers
+            self._numbers = {}
 
     async def agree(
         self,
         version: list[Any],
-        plugins: Sequence[tuple[str, Payload, int]],
+        plugins: Sequence[tuple[str, Payload, int, Any]],
         request: Callable[[str, dict[str, Any]], Awaitable[Any]],
     ) -> None:
         """Set up, replace and remove plugins, so that they are those of this version.
@@ -86,33 +90,33 @@ class NetworkPlugins:
         What one raises is logged, and told to the scheduler by ``request(op, kwargs)``.
         """
         self._failures = []
-        names = {name for name, _, _ in plugins}
+        names = {name for name, *_ in plugins}
         self._forget_numbers_of_others(version)
         for name in self._numbers.keys() - names:
             with self._noting(name, "remove"):
                 await self.remove(name, missing_ok=True)
-        new = [
-            (name, payload, number) for name, payload, number in plugins if self._numbers.get(name) != number
-        ]
+        new = [entry for entry in plugins if self._numbers.get(entry[0]) != entry[2]]
         unpacked = await self._bring_files(new)
-        for name, payload, number in new:
+        for name, payload, number, origin in new:
             with self._noting(name, "set up"):
                 plugin = unpacked[name] if name in unpacked else unpack(payload)
                 async with self._turn(name), asyncio.timeout(self._limit):
-                    if self._numbers.get(name, 0) < number:  # else a newer one came meanwhile
+                    # Else a newer one came meanwhile.
+                    if self._numbers.get(name, 0) < number and not self._has(name, payload, origin):
                         await self._set_up(plugin, name)
+                        self._hashes[name] = digest(payload)
             self._numbers[name] = max(number, self._numbers.get(name, 0))
         self.version = version
         if self._failures:
             await request("plugins_failed", {"where": self._where(), "failures": self._failures})
 
-    async def _bring_files(self, new: Sequence[tuple[str, Payload, int]]) -> dict[str, Any]:
+    async def _bring_files(self, new: Sequence[tuple[str, Payload, int, Any]]) -> dict[str, Any]:
         """All files lie in their place before one of them is imported: they may import each other.
 
         Returns the plugins that can be unpickled by now; others may need what those that come before them bring.
         """
         unpacked: dict[str, Any] = {}
-        for name, payload, _ in new:
+        for name, payload, *_ in new:
             with contextlib.suppress(Exception):
                 unpacked[name] = unpack(payload)
         module = sys.modules.get("distributed.diagnostics.upload")
@@ -122,16 +126,36 @@ class NetworkPlugins:
                     await self._server.upload_file(filename=plugin.filename, data=plugin.data, load=False)
         return unpacked
 
+    def _has(self, name: str, payload: Any, origin: Any) -> bool:
+        """Whether this plugin, or a newer one, is here from before the scheduler was started anew."""
+        if name not in self._server.plugins or origin is None:
+            return False
+        epoch, numbers = self._before
+        return self._hashes.get(name) == digest(payload) or (
+            epoch == origin[0] and numbers.get(name, 0) > origin[1]
+        )
+
     async def add(
-        self, plugin: Any, name: str | None = None, number: int | None = None, **kwargs: Any
+        self,
+        plugin: Any,
+        name: str | None = None,
+        number: int | None = None,
+        origin: Any = None,
+        **kwargs: Any,
     ) -> Any:
-        """The operation ``plugin_add``: raises what ``setup`` raises."""
+        """The operation ``plugin_add``: raises what ``setup`` raises.
+
+        ``origin``: how an earlier scheduler numbered it; then it may be here already.
+        """
         if name is None:
             return await self._add(plugin, name, **kwargs)
         async with self._turn(name):
             if number is not None and self._numbers.get(name) == number and name in self._server.plugins:
                 return {"status": "OK", "name": name}  # it came with the others
-            answer = await self._set_up(plugin, name, **kwargs)
+            answer = {"status": "OK", "name": name}
+            if not self._has(name, plugin, origin):
+                answer = await self._set_up(plugin, name, **kwargs)
+                self._hashes[name] = digest(plugin)
             if number is not None:
                 self._numbers[name] = number
             return answer
@@ -140,6 +164,7 @@ class NetworkPlugins:
         """The operation ``plugin_remove``. Raises KeyError when there is none of this name, unless ``missing_ok``."""
         async with self._turn(name):
             self._numbers.pop(name, None)
+            self._hashes.pop(name, None)
             if missing_ok and name not in self._server.plugins:
                 return {"status": "OK"}
             answer: dict[str, Any] = await self._remove(name)
@@ -187,6 +212,16 @@ class NetworkPlugins:
 
     def _where(self) -> str:
         return f"{type(self._server).__name__.lower()} {self._server.address}"
+
+
+def digest(payload: Any) -> bytes:
+    """Hash of a pickled plugin; of one that is not pickled, as a server's own program gives it, nothing."""
+    hasher = blake2b(digest_size=16)
+    frames = payload.frames if isinstance(payload, Serialized) else [payload]
+    for frame in frames:
+        if isinstance(frame, bytes | bytearray | memoryview):
+            hasher.update(frame)
+    return hasher.digest()
 
 
 def failure_text(name: str, where: str, text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from distributed.deploy.local import local_security, share_cores, share_memory
 from distributed.deploy.spec import SpecCluster
 from distributed.deploy.spec_process import Process, SpecProcess, class_name, workers_spec
+from distributed.nanny.environment import worker_environment
 from distributed.security import Security
 
 __all__ = ["Subprocess", "SubprocessCluster", "SubprocessScheduler", "SubprocessWorker"]
@@ -49,6 +50,7 @@ class LocalProcess:
             stderr=subprocess.STDOUT,
             limit=1 << 20,
             env=os.environ
+            | {"PYTHONHASHSEED": worker_environment().get("PYTHONHASHSEED", "random")}
             | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # modules beside the script
             start_new_session=True,  # Ctrl-C is for us
         )

@@ -50,7 +50,7 @@ class Peers(Control):
     async def add_nanny(self, comm: Connection, address: str) -> list[list[Any]]:
         """What a nanny that starts has to set up: pairs of name and pickled plugin. Nothing is noted of it."""
         registry = self.extensions["plugins"].nannies  # type: ignore[attr-defined]
-        return [[name, plugin] for name, plugin, _ in registry.all()]
+        return [[name, plugin] for name, plugin, *_ in registry.all()]
 
     async def remove_worker(
         self, address: str, *, stimulus_id: str = "", expected: bool = False, close: bool = True

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.exceptions import ImmovableDataError
+from distributed.importing import require
 from distributed.protocol.payload import Payload, pack
 
 #: Results whose pickle is at most this long (bytes) travel with the completion.
@@ -51,9 +52,7 @@ def sizeof(value: Any) -> int:
         return _getsizeof(value)
     global _dask_sizeof
     if _dask_sizeof is None:
-        from dask.sizeof import sizeof as dask_sizeof
-
-        _dask_sizeof = dask_sizeof
+        _dask_sizeof = require("dask.sizeof").sizeof  # other threads may be about to import dask, too
     try:
         return int(_dask_sizeof(value))
     except Exception:
