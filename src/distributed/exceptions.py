@@ -180,6 +180,14 @@ class WorkersFullError(MemoryError):
     """No worker has memory for a task, and nobody releases any."""
 
 
+class NoWorkerError(Exception):
+    """A task was not run, for there are no workers, and nobody waits for any longer."""
+
+
+class NoValidWorkerError(Exception):
+    """A task was not run, for no worker that is there may run it, and it has waited for long enough."""
+
+
 class LostDataError(Exception):
     """Scattered data is gone with the workers that held it; no task can compute it again."""
 

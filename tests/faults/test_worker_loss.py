@@ -26,7 +26,7 @@ from fault_tasks import (
 from system_bench import alive, wait_until
 
 from distributed import Client, wait
-from distributed.exceptions import KilledWorker, LostDataError
+from distributed.exceptions import KilledWorker, LostDataError, NoValidWorkerError, NoWorkerError
 
 HOW = {
     "os._exit": (exit_with, (3,), "ended with exit status 3"),
@@ -95,6 +95,39 @@ def test_nannies_live_however_often_somebody_kills_their_workers(bench: FaultBen
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: not alive(pid), "it is gone")  # type: ignore[misc]
         assert client.submit(inc, 10).result(timeout=30) == 11
+
+
+def test_who_waits_hears_that_the_last_nanny_has_given_up(bench: FaultBench, tmp_path: Path) -> None:
+    bench.configure(nanny__max_quick_failures=2, scheduler__muster_timeout="500ms")
+    _, address = bench.scheduler()
+    preload = tmp_path / "preload.py"
+    preload.touch()
+    command = bench.worker(address, "--preload", str(preload))
+    with Client(address) as client:
+        waiting = client.submit(wait_for, str(tmp_path / "never"))
+        wait_until(lambda: any(client.processing().values()), "it runs")
+        preload.write_text("raise ValueError('the disk is full')")
+        os.kill(worker_pid(command), signal.SIGKILL)
+        with pytest.raises(NoWorkerError, match=r"the last nanny has given up: .*the disk is full"):
+            waiting.result(timeout=60)
+        assert command.process.wait(30) == 1
+        bench.worker(address)
+        (tmp_path / "never").touch()
+        client.retry(waiting)
+        assert waiting.result(timeout=30) is None
+
+
+def test_no_workers_timeout(bench: FaultBench) -> None:
+    bench.configure(scheduler__no_workers_timeout="300ms")
+    _, address = bench.scheduler()
+    with Client(address) as client:
+        with pytest.raises(NoWorkerError, match="no-workers-timeout"):
+            client.submit(inc, client.submit(inc, 1)).result(timeout=30)
+        bench.worker(address)
+        client.wait_for_workers(1)
+        with pytest.raises(NoValidWorkerError, match="resources="):
+            client.submit(inc, 2, resources={"GPU": 1}).result(timeout=30)
+        assert client.submit(inc, 3).result(timeout=30) == 4
 
 
 def test_scattered_data_that_is_lost_is_a_clear_error(bench: FaultBench) -> None:

@@ -231,6 +231,15 @@ class Scenario:
     def retire(self, words: Words) -> None:
         self.state.retire_workers(words.rest(), self.now)
 
+    def nanny(self, words: Words) -> None:
+        """``nanny n``: it is there; ``nanny n gives up``."""
+        address = words.next()
+        if words.flag("gives"):
+            words.flag("up")
+            self.state.nanny_gave_up(address, "no such module", self.now)
+        else:
+            self.state.note_nanny(address)
+
     def wish(self, words: Words) -> None:
         """``wish a b``: their lifetimes are over; they leave when somebody can take over."""
         self.state.wish_to_leave(words.rest(), self.now)
@@ -410,7 +419,7 @@ COMMANDS: dict[str, Callable[[Scenario, Words], list[str] | None]] = {
     name: getattr(Scenario, name)
     for name in (
         *("settings", "restart", "worker", "client", "submit", "drop", "want", "release", "retry", "fire"),
-        *("cancel", "wish"),
+        *("cancel", "wish", "nanny"),
         *("scatter", "retire", "keep", "order", "restrict", "define", "tick", "wait", "show", "empty"),
         *("part", "close"),
     )

@@ -344,6 +344,8 @@ class Nanny(Operations):
 
     async def on_close(self, reason: str) -> None:
         self.memory_manager.stop()
+        if self._failure is not None:
+            await self._tell_of_failure(self._failure)
         for name in list(self.plugins):
             try:
                 await self.plugin_remove(name)
@@ -356,6 +358,14 @@ class Nanny(Operations):
             self._launched = None
         if self.preloads is not None:
             await self.preloads.teardown()
+
+    async def _tell_of_failure(self, failure: Exception) -> None:
+        """The scheduler may have nobody else who could bring workers."""
+        with contextlib.suppress(OSError, SecurityError, ProtocolError):
+            async with asyncio.timeout(2):
+                await self.rpc(self.scheduler_address).nanny_gives_up(
+                    address=self.address, reason=str(failure)
+                )
 
     async def finished(self) -> None:
         """Wait until the nanny has closed.
@@ -456,7 +466,7 @@ class Nanny(Operations):
         if isinstance(error, WorkerStartError | TimeoutError) or error is None:
             self._failure = error
         else:
-            self._failure = RuntimeError(f"nanny of {self.name or self.worker_address}: {error}")
+            self._failure = RuntimeError(f"nanny of {self.name}: {error}") if self.name else error
         self.terminate(reason="worker-ended")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 _HOMES = {
     "CollectTaskMetaDataPlugin": "distributed.diagnostics.task_metadata",
     "KilledWorker": "distributed.exceptions",
+    "NoValidWorkerError": "distributed.exceptions",
+    "NoWorkerError": "distributed.exceptions",
     "Scheduler": "distributed.scheduler.server",
     "SchedulerState": "distributed.scheduler.state",
     "TaskState": "distributed.scheduler.state",

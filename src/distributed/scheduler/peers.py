@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from distributed.exceptions import CommClosedError
 from distributed.protocol.messages import CloseWorker, Key, Message
 from distributed.scheduler.control import Control
 from distributed.scheduler.state.partings import DISMISS, HANG_UP
+
+logger = logging.getLogger("distributed.scheduler")
 
 
 class Peers(Control):
@@ -29,6 +32,7 @@ class Peers(Control):
             "dump_cluster_state_to_url": self.dump_cluster_state_to_url,
             "remove_worker": self.remove_worker,
             "note_nanny": self.note_nanny,
+            "nanny_gives_up": self.nanny_gives_up,
         }
 
     # ------------------------------------------------------------ in and out
@@ -99,13 +103,20 @@ class Peers(Control):
         def gone(closed: Connection) -> None:
             if self._nannies.get(address) is closed:
                 del self._nannies[address]
+                self.state.nanny_gone(address)
 
         self._nannies[address] = comm
+        self.state.note_nanny(address)
         comm.on_close.append(gone)
 
     def nannies_there(self) -> list[str]:
         """Addresses of the nannies that are connected, whether or not they have a worker."""
         return list(self._nannies)
+
+    def nanny_gives_up(self, address: str, reason: str) -> None:
+        """A nanny leaves, for its worker cannot be started any more."""
+        logger.error("The nanny at %s gives up: %s", address, reason)
+        self.state.nanny_gave_up(address, reason, time.monotonic())
 
     def say_goodbye(self, reason: str) -> None:
         """Somebody wants the network to end: tell all who would wait for another scheduler otherwise."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -110,6 +111,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             unclaimed_grace=_seconds(None, "distributed.scheduler.unclaimed-ttl", 60.0),
             muster=_seconds(None, "distributed.scheduler.muster-timeout", 10.0),
             shortage_patience=_seconds(None, "distributed.scheduler.shortage-patience", 60.0),
+            no_workers=_seconds(None, "distributed.scheduler.no-workers-timeout", math.inf) or math.inf,
             lineage=_bytes("distributed.scheduler.lineage-limit"),
             prefetch=_seconds(None, "distributed.scheduler.target-occupancy", 0.05),
             bandwidth=float(config.get("distributed.scheduler.bandwidth")),
@@ -401,7 +403,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         return self.state.prefixes
 
     @property
-    def unrunnable(self) -> dict[TaskState, None]:
+    def unrunnable(self) -> dict[TaskState, float]:
         return self.state.unrunnable
 
     @property

@@ -25,7 +25,7 @@ from distributed.private_files import scratch_space
 from distributed.protocol.messages import WorkerClosing, WorkerHeartbeat
 from distributed.scheduler_file import read_scheduler_address
 from distributed.usage import ProcessorMeter, open_files, process_memory
-from distributed.worker import context
+from distributed.worker import context, leaving
 from distributed.worker.base import logger
 from distributed.worker.clients import TaskClients
 from distributed.worker.data import DataStore
@@ -332,7 +332,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         """
         if self.status not in (Status.running, Status.paused):
             return
-        await self._retire(reason)
+        await leaving.retire(self, reason)
         await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
 
     async def leave(self, timeout: float | None = None, reason: str = "worker-leave") -> None:
@@ -344,7 +344,7 @@ class Worker(Extending, WorkerSurface, TaskClients):
         if self.status in (Status.running, Status.paused):
             try:
                 async with asyncio.timeout(limit):
-                    await self._retire(reason)
+                    await leaving.retire(self, reason)
             except TimeoutError:
                 logger.warning(
                     "Worker at %s was not done within %s s (%s): %d tasks still run, it holds %d results",
@@ -352,34 +352,9 @@ class Worker(Extending, WorkerSurface, TaskClients):
                 )
         await self.close(reason=reason)
 
-    async def _retire(self, reason: str) -> None:
-        """Finish what runs, and have what only this worker holds moved."""
-        self.status = Status.closing_gracefully
-        logger.info("Worker at %s leaves: %s", self.address, reason)
-        try:
-            await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=False)
-        except OSError as error:
-            logger.warning("the scheduler could not be told that %s leaves: %s", self.address, error)
-
     def _lifetime_over(self) -> None:
         # Not by spawn: what closes the server must not be among the tasks that closing cancels.
-        self._leaving = asyncio.ensure_future(self._leave_when_replaceable("its lifetime is over"))
-
-    async def _leave_when_replaceable(self, reason: str) -> None:
-        """Leave when another worker can take over; work until then."""
-        logger.info("Worker at %s leaves when another can take over: %s", self.address, reason)
-        while self.status in (Status.running, Status.paused):
-            try:
-                await self.scheduler.retire_workers(
-                    workers=[self.address], close_workers=False, remove=False, patient=True
-                )
-            except OSError as error:  # it is told to the scheduler that comes back
-                logger.info("the scheduler could not be told that %s leaves: %s", self.address, error)
-                while self.stream is None:
-                    await self.turned.wait()
-                continue
-            break
-        await self.close(nanny=not self.lifetime_restart, reason=reason)
+        self._leaving = asyncio.ensure_future(leaving.when_replaceable(self, "its lifetime is over"))
 
     async def on_close(self, reason: str) -> None:
         context.workers.pop(self.id, None)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from distributed.exceptions import ImmovableDataError, KilledWorker, LostDataError, WorkersFullError
+from distributed.exceptions import (
+    ImmovableDataError,
+    KilledWorker,
+    LostDataError,
+    NoValidWorkerError,
+    NoWorkerError,
+    WorkersFullError,
+)
 from distributed.protocol.messages import Key, TaskError
 from distributed.protocol.payload import pack
 from distributed.scheduler.state import immovable
@@ -73,6 +80,26 @@ def lost_actor(ts: TaskState) -> TaskError:
 def immovable_data(ts: TaskState) -> TaskError:
     """What the task needs cannot be brought together on a worker that may run it."""
     return task_error(ImmovableDataError(immovable.why_stranded(ts)), ts.key)
+
+
+def no_worker(ts: TaskState, limit: float, why: str, *, any_there: bool) -> TaskError:
+    """Nobody ran the task for as long as is waited; ``why`` nobody will."""
+    if any_there:
+        error: Exception = NoValidWorkerError(
+            f"no worker may run {ts.key!r} for {limit:g} s (distributed.scheduler.no-workers-timeout): look at its "
+            "workers=, resources= and what it depends on, and at the workers that there are"
+        )
+    elif why:
+        error = NoWorkerError(
+            f"nobody can run {ts.key!r}: there are no workers, and the last nanny has given up: {why}. Start workers, "
+            "then call client.retry"
+        )
+    else:
+        error = NoWorkerError(
+            f"nobody can run {ts.key!r}: there are no workers for {limit:g} s "
+            "(distributed.scheduler.no-workers-timeout). Start some, then call client.retry"
+        )
+    return task_error(error, ts.key)
 
 
 def lost_data(ts: TaskState) -> TaskError:

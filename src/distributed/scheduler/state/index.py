@@ -6,6 +6,7 @@ What happens to a task is in :mod:`lifecycle`, where it runs in :mod:`placement`
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict, deque
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Settings:
     client_grace: float = 60.0
     unclaimed_grace: float = 60.0
     muster: float = 10.0
+    no_workers: float = math.inf
     prefetch: float = 0.05
     lineage: int = 2**28
     bandwidth: float = 100e6
@@ -91,7 +93,12 @@ class Index:
         self.backlogged: OrderedDict[WorkerState, None] = OrderedDict()
         self.due: dict[WorkerState, None] = {}
         self.freed: dict[WorkerState, None] = {}
-        self.unrunnable: dict[TaskState, None] = {}
+        self.unrunnable: dict[TaskState, float] = {}  # and since when
+        # Nannies that are there; when and why the last that gave up did, until a worker comes. While there are no
+        # workers: which tasks there were at what time, oldest first. See :mod:`desertion`.
+        self.nannies: dict[str, None] = {}
+        self.given_up: tuple[float, str] | None = None
+        self.deserted: deque[tuple[float, int]] = deque()
         # Tasks that may have no place because of results that cannot be moved; looked at when the turn ends.
         self.stranded: dict[TaskState, None] = {}
         # Workers with room for more, and those of them with a thread without a task. Ordered dicts: a plain one takes

@@ -27,6 +27,7 @@ from distributed.protocol.messages import (
 )
 from distributed.scheduler.state import (
     client_events,
+    desertion,
     fired,
     graphs,
     lifecycle,
@@ -217,6 +218,19 @@ class SchedulerState(Index):
         self.begin("", "wish-to-leave", now)
         retirement.wish(self, [self.workers[address] for address in addresses])
 
+    def note_nanny(self, address: str) -> None:
+        """A nanny is there, whether or not its worker is."""
+        self.nannies[address] = None
+
+    def nanny_gone(self, address: str) -> None:
+        """It left, or its connection was lost."""
+        self.nannies.pop(address, None)
+
+    def nanny_gave_up(self, address: str, reason: str, now: float) -> None:
+        """It left because it could not start its worker any more."""
+        self.begin(address, "nanny-gave-up", now)
+        desertion.nanny_gave_up(self, address, reason)
+
     def who_leaves(self) -> dict[WorkerState, None]:
         """Workers that are asked to leave, or wish to; of these, :attr:`retired` names those that may go."""
         return dict.fromkeys((*self.leaving, *self.patient))
@@ -236,6 +250,7 @@ class SchedulerState(Index):
         worker_events.expire_unclaimed(self)
         muster.expire(self)
         lineage.check(self)
+        desertion.check(self)
         retirement.survey(self)
         placement.balance(self)
         shortage.check(self)

@@ -66,7 +66,7 @@ def _without_worker(s: Index, ts: TaskState) -> bool:
     if hosts is None and not ts.spec.restricted:
         return False
     s.set_state(ts, "no-worker")
-    s.unrunnable[ts] = None
+    s.unrunnable[ts] = s.now
     if hosts is not None and not hosts:
         s.stranded[ts] = None
     return True

@@ -40,6 +40,7 @@ def add_worker(
 ) -> None:
     s.workers[ws.address] = s.names[ws.name] = ws
     s.awaited.pop(ws.address, None)
+    s.given_up = None
     s.workers_version += 1
     for key, nbytes, typename in holding:
         ts = s.tasks.get(key)
