@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from distributed import private_files
+from distributed.diagnostics.plugin import UploadDirectory
 from distributed.exceptions import UntrustedPathError
 from distributed.private_files import (
     base_directory,
@@ -135,6 +136,23 @@ def test_files_are_written_again_and_closed_to_others(tmp_path: Path) -> None:
     assert mode(path) == 0o600
 
 
+@needs_root
+def test_a_directory_is_uploaded_though_somebody_has_taken_its_name(tmp_path: Path, temporary: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "inside.py").write_text("value = 'right'")
+    content = UploadDirectory(str(tmp_path / "project"))._content
+    trap = temporary / content.name
+    trap.mkdir()
+    (trap / "theirs").touch(0o600)
+    os.chown(trap, STRANGER, STRANGER)
+    for _ in range(2):
+        content.unpack(str(temporary))
+    assert [path.name for path in trap.iterdir()] == ["theirs"]
+    laid = list(temporary.rglob("inside.py"))
+    assert len(laid) == 2
+    assert open_to_others(temporary) == [str(trap)]
+
+
 # ---------------------------------------------------------------- whole programs
 
 UPLOADS = """
@@ -229,5 +247,5 @@ def test_a_local_directory_of_another_user_is_one_clear_error(tmp_path: Path, ki
     program = Program(tmp_path, kind, str(theirs))
     output = program.end()
     assert program.process.returncode == 1
-    assert f"{theirs} belongs to another user ({STRANGER})" in output.splitlines()[-1]
+    assert f"UntrustedPathError: the directory {theirs} belongs to another user ({STRANGER})" in output
     assert list(theirs.iterdir()) == []

@@ -144,6 +144,15 @@ def check_own(path: str) -> None:
     raise UntrustedPathError(f"{path} {problem}, and what is in it is not used: remove it")
 
 
+def is_own(path: str) -> bool:
+    """Whether there is a directory of ours, as :func:`check_own` has it."""
+    try:
+        check_own(path)
+    except (UntrustedPathError, OSError):
+        return False
+    return True
+
+
 def fresh_directory(base: str, prefix: str) -> str:
     """A new directory of mode 0700 and of a name that nobody has below ``base``, which is made if it is missing."""
     import tempfile

@@ -20,7 +20,10 @@ def write_scheduler_file(path: str | os.PathLike[str], identity: dict[str, Any])
     import tempfile
 
     target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise OSError(f"cannot write the scheduler file {target}: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w") as file:
             json.dump(identity, file, indent=2, default=str)

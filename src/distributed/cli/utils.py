@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
+from distributed.cli.streams import hold_standard_descriptors, write_line
 from distributed.exceptions import UntrustedPathError
 from distributed.forks import on_signal, own_loop
 from distributed.private_files import write_private
@@ -157,19 +158,18 @@ def pid_file(path: str | None) -> Iterator[None]:
 
 def say(text: str) -> None:
     """One line on standard output, at once: programs read it."""
-    print(text, flush=True)
+    write_line(text, sys.stdout)
 
 
 def tell(command: str, text: str) -> None:
     """One line for people, on standard error."""
-    print(f"{command}: {text}", file=sys.stderr, flush=True)
+    write_line(f"{command}: {text}", sys.stderr)
 
 
 def fail(command: str, error: BaseException | str, status: int = 1) -> NoReturn:
     """End the process with one sentence instead of a traceback."""
     text = str(error) or type(error).__name__
     tell(command, text)
-    sys.stdout.flush()
     raise SystemExit(status)
 
 
@@ -184,6 +184,7 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     from distributed.exceptions import SecurityError
     from distributed.loop_threads import new_event_loop, run_through
 
+    hold_standard_descriptors()
     uploads.own_process = True
 
     try:

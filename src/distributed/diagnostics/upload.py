@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import uploads
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
-from distributed.private_files import check_own, close_to_others, fresh_directory, scratch_space
+from distributed.private_files import close_to_others, fresh_directory, is_own, scratch_space
 from distributed.protocol.payload import pack
 
 
@@ -141,18 +141,18 @@ class _Directory(WorkerPlugin):
     def unpack(self, base: str) -> None:
         """Below ``base``, once a host: workers that share the directory do not write over each other's."""
         target = os.path.join(base, self.name)
-        if not os.path.isdir(target):
+        if not is_own(target):
             fresh = fresh_directory(base, f"{self.name}-")
             with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
                 archive.extractall(fresh)
             close_to_others(fresh)
             try:
                 os.rename(fresh, target)
-            except OSError:  # another worker was first
-                shutil.rmtree(fresh)
-                if not os.path.isdir(target):
-                    raise
-        check_own(target)
+            except OSError:  # another worker was first, or somebody else has taken the name
+                if is_own(target):
+                    shutil.rmtree(fresh)
+                else:
+                    target = fresh
         if self.update_path:
             uploads.prefer(target)
 

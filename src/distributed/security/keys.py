@@ -205,8 +205,8 @@ def read_key_file(path: Path) -> ClusterKey | None:
         return ClusterKey.parse(data.decode("ascii"), f"the content of the key file {path}")
     except (SecurityError, UnicodeDecodeError):
         raise KeyFileError(
-            f"the key file {path} does not hold a cluster key ({2 * KEY_NBYTES} hexadecimal digits); "
-            "copy it again from the scheduler's host, or remove it to have the scheduler make a new one"
+            f"the key file {path} does not hold a cluster key ({2 * KEY_NBYTES} hexadecimal digits): copy it again "
+            "from the scheduler's host; if it is the default one, remove it to have the scheduler make a new one"
         ) from None
 
 
