@@ -57,6 +57,26 @@ def test_a_cut_connection_is_made_again_and_everything_told_again(net: Network) 
     assert client.submit(operator.neg, 10).result(timeout=5) == -10
 
 
+def test_a_connection_that_breaks_before_anybody_listens_is_noticed(net: Network) -> None:
+    session = net.client._session
+    connect = session._connect
+    broken: list[Any] = []
+
+    async def connect_and_break(session: Any) -> Any:
+        assert connect is not None
+        connection = await connect(session)
+        if not broken:
+            broken.append(connection)
+            connection.abort()
+        return connection
+
+    session._connect = connect_and_break
+    net.on_loop(net.scheduler.gone)
+    until(lambda: broken)
+    assert net.client.submit(operator.neg, 1).result(timeout=5) == -1
+    assert len(net.client.nthreads()) == 1
+
+
 def test_work_submitted_while_the_scheduler_is_away() -> None:
     runner = LoopRunner()
     runner.start()

@@ -121,8 +121,8 @@ class Plagued(SoakNetwork):
         self.player: subprocess.Popen[str] | None = None
 
     def kinds(self) -> list[Callable[[], bool]]:
-        kinds = [*super().kinds(), self.freeze_nanny, self.kill_only_nanny, self.kill_scheduler]
-        return [*kinds, self.kill_client, self.freeze_client]
+        often = [*super().kinds(), self.freeze_nanny, self.kill_only_nanny, self.kill_scheduler]
+        return [*often, *often, self.freeze_client, self.freeze_client, self.kill_client]
 
     def note(self, kind: str) -> None:
         with self.accidents.open("a") as file:

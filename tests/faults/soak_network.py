@@ -79,6 +79,7 @@ class SoakNetwork:
             scheduler__worker_ttl="3s",
             scheduler__muster_timeout="4s",
             scheduler__unclaimed_ttl="15s",
+            scheduler__client_ttl="15s",
             nanny__quick_failure="0s",
             nanny__max_quick_failures=1_000_000,
             comm__timeouts__connect="2s",

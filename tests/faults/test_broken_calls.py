@@ -185,6 +185,13 @@ def test_where_only_the_connection_broke_the_answer_is_told(plagued: Plagued) ->
     assert len(call("retire_workers", "cut", lambda: client.retire_workers(["w1"]))) == 1
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_client_that_registers_as_the_scheduler_dies(plagued: Plagued, moment: str) -> None:
+    other = plagued.call("register_client", moment, lambda: Client(plagued.address, set_as_default=False))
+    with other:
+        assert other.submit(inc, 1).result(timeout=30) == 2
+
+
 @pytest.fixture
 def fragile(bench: FaultBench, tmp_path: Path) -> Iterator[tuple[Client, Path]]:
     """A client of two workers, of which the first dies at the operation that a file names; and that file."""
@@ -205,7 +212,6 @@ def test_data_of_a_worker_that_dies_goes_to_another(fragile: tuple[Client, Path]
     futures = client.scatter([1, 2, 3, 4])
     assert not order.exists()
     assert client.gather(futures) == [1, 2, 3, 4]
-    assert len(client.nthreads()) == 1
     everywhere = client.scatter(7, broadcast=True)
     assert client.submit(inc, everywhere).result(timeout=30) == 8
 

@@ -220,7 +220,7 @@ class Client(
         from distributed.core import ConnectionPool
 
         self._pool = ConnectionPool(self._connection_limit, security=self.security)
-        await self._session.open()
+        await self._session.open(self._timeout)
         self._info = await self._session.call("identity")
         if self.set_as_default:
             current.set_default(self)

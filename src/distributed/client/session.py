@@ -287,10 +287,23 @@ class Session:
         self.on_event = _ignore
         self._connect = None
 
-    async def open(self) -> None:
-        """Connect for the first time. Raises what connecting raises."""
+    async def open(self, patience: float = 0.0) -> None:
+        """Connect for the first time. Raises what connecting raises.
+
+        Tries again for ``patience`` seconds where the scheduler dies as this registers.
+        """
         assert self._connect is not None
-        self._attach(await self._connect(self))
+        start = self._asyncio_loop.time()
+        while True:
+            try:
+                connection = await self._connect(self)
+                break
+            except CommClosedError:
+                since = self._asyncio_loop.time() - start
+                if since >= patience:
+                    raise
+                await asyncio.sleep(reconnect_pause(since))
+        self._attach(connection)
         self.status = "running"
         self._connected.set()
         self._beat()
@@ -300,6 +313,8 @@ class Session:
         self.connection = connection
         connection.on_stream = self._on_stream
         connection.on_close.append(lambda *_: self._on_close(connection))
+        if connection.closed:  # before anybody listened
+            self._asyncio_loop.call_soon(self._on_close, connection)
 
     def network(self) -> dict[str, Any] | None:
         """What this client knows of the network, for a scheduler that may know nothing; None before the first time."""
