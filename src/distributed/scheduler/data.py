@@ -6,14 +6,13 @@ Payloads pass through as they came; nothing is unpickled here.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed.exceptions import CommClosedError, ConnectError, RemoteError
 from distributed.protocol.messages import Key
-from distributed.protocol.payload import Payload, pack
+from distributed.protocol.payload import Payload, nbytes, pack
 from distributed.scheduler.base import SchedulerBase
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class DataOperations(SchedulerBase):
         timeout: float | None = 5.0,
         data: Mapping[Key, Any] | None = None,
     ) -> list[list[Any]]:
-        """Hand data to workers, in turns, or (``broadcast``) a copy to all or to that many.
+        """Hand data to workers, spread over their threads, or (``broadcast``) a copy to all or to that many.
 
         Parameters
         ----------
@@ -138,7 +137,7 @@ class DataOperations(SchedulerBase):
         failed: set[str] = set()  # processes that were lost before they had taken what was for them
         while left:
             targets = await self._receivers(workers, deadline, failed)
-            placed = _place(list(left), list(left.values()), targets, broadcast)
+            placed = self._place(list(left), list(left.values()), targets, broadcast)
             who_has |= await self._hand_over(placed, targets, client, failed)
             left = {key: payload for key, payload in left.items() if key not in who_has}
         return [[key, who_has[key]] for key in dict.fromkeys(keys)]
@@ -175,6 +174,18 @@ class DataOperations(SchedulerBase):
             if address not in there:
                 failed |= {ws.server_id for ws in targets if ws.address == address}
         return who_has
+
+    def _place(
+        self, keys: list[Key], payloads: list[Payload], targets: list[WorkerState], broadcast: bool | int
+    ) -> dict[str, list[Any]]:
+        """Which worker gets which pairs of key and payload."""
+        ncopies = len(targets) if broadcast is True else max(1, int(broadcast))
+        chosen = self.state.spread.place(targets, map(nbytes, payloads), ncopies)
+        placed: dict[str, list[Any]] = {}
+        for key, payload, receivers in zip(keys, payloads, chosen, strict=True):
+            for ws in receivers:
+                placed.setdefault(ws.address, []).append([key, payload])
+        return placed
 
     def _taken_in(
         self,
@@ -214,24 +225,3 @@ class DataOperations(SchedulerBase):
             if left <= 0:
                 raise TimeoutError(f"scatter: {self.why_none_takes_data(workers)}")
             await self.wait_for_workers_changed(left)
-
-
-def _place(
-    keys: list[Key], payloads: list[Payload], targets: list[WorkerState], broadcast: bool | int
-) -> dict[str, list[Any]]:
-    """Which worker gets which pairs of key and payload."""
-    placed: dict[str, list[Any]] = {}
-    if broadcast:
-        ncopies = len(targets) if broadcast is True else min(int(broadcast), len(targets))
-        for i, (key, payload) in enumerate(zip(keys, payloads, strict=True)):
-            for j in range(ncopies):
-                placed.setdefault(targets[(i + j) % len(targets)].address, []).append([key, payload])
-    else:
-        for key, payload, ws in zip(keys, payloads, itertools.cycle(_by_threads(targets)), strict=False):
-            placed.setdefault(ws.address, []).append([key, payload])
-    return placed
-
-
-def _by_threads(targets: list[WorkerState]) -> list[WorkerState]:
-    """Workers in turns, each as often as it has threads."""
-    return [ws for ws in targets for _ in range(ws.nthreads)]

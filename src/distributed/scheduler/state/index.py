@@ -25,6 +25,7 @@ from distributed.scheduler.state.records import (
     TaskState,
     WorkerState,
 )
+from distributed.scheduler.state.spreading import Spread
 from distributed.scheduler.state.table import TRANSITIONS, InvalidTransition
 
 
@@ -139,6 +140,7 @@ class Index:
         self.ordered: dict[WorkerState, dict[Key, None]] = {}
         self.orders_settled = False
         self.outbox = Outbox()
+        self.spread = Spread()
         # Workers that are to leave: what of theirs has to be copied first, and to whom; and those that may go now. See
         # :mod:`retirement`.
         self.leaving: dict[WorkerState, dict[TaskState, WorkerState | None]] = {}

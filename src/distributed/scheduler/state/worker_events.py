@@ -121,6 +121,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     s.patient.pop(ws, None)
     retirement.end(s, ws)
     s.paused.pop(ws, None)
+    s.spread.forget(ws)
     for function in ws.functions:
         del function.workers[ws]
     for key, found in list(s.unclaimed.items()):
