@@ -157,6 +157,23 @@ def test_failures_are_told_to_both(client: Client, other: Client) -> None:
         other.submit(lambda v: v, gone)
 
 
+def test_cancelling_and_retrying_is_said_to_their_client(client: Client, other: Client) -> None:
+    future = client.submit(lambda: Variable("never").get(timeout=30), pure=False)
+    other.cancel(future)
+    assert future.cancelled()
+    queue = Queue("how", client=client)
+
+    def as_told() -> int:
+        return 1 // int(Queue("how").get(timeout=30))
+
+    queue.put(0)
+    bad = client.submit(as_told, pure=False)
+    assert isinstance(bad.exception(), ZeroDivisionError)
+    queue.put(1)
+    other.retry(bad)
+    assert bad.result(timeout=30) == 1
+
+
 def test_those_of_another_network_are_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with Client(n_workers=1, processes=False, dashboard_address=None, set_as_default=False) as stranger:
         theirs = stranger.submit(lambda: 1)

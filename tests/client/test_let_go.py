@@ -7,6 +7,7 @@ import gc
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -294,5 +295,25 @@ def test_a_closed_connection_keeps_nobody(client: Client) -> None:
         while sum(isinstance(obj, Connection) for obj in gc.get_objects()) > alive:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_closed_cluster_is_let_go_with_the_data_of_its_workers(
+    processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTRIBUTED_KEY", secrets.token_hex(32))
+    gc.collect()
+    gc.disable()
+    try:
+        with LocalCluster(n_workers=1, processes=processes, dashboard_address=None) as cluster:
+            with Client(cluster) as client:
+                counter = Counter()
+                client.scatter(counter)
+                assert client.submit(slow, 1).result() == 1
+        gone = [weakref.ref(cluster), weakref.ref(client), weakref.ref(counter)]
+        del cluster, client, counter
+        assert [ref() for ref in gone] == [None] * 3
     finally:
         gc.enable()

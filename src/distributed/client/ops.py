@@ -17,6 +17,7 @@ from distributed.protocol.payload import pack, unpack
 
 if TYPE_CHECKING:
     from distributed.client.session import Session
+    from distributed.protocol.messages import Key
 
 
 #: Operations that answer by pairs, since not every key can stand in a message's map: here they are dicts.
@@ -285,25 +286,33 @@ class OperationsMixin:
         reason, msg : str, optional
             Told to whoever waits for them.
         """
-        keys = [future.key for future in futures_of(futures)]
         return self._said_now(
-            self._session.state.handle_cancel, keys, force, reason or "", msg or "", asynchronous=asynchronous
+            "handle_cancel", futures, force, reason or "", msg or "", asynchronous=asynchronous
         )
 
-    def _said_now(self, handle: Callable[..., None], *args: Any, asynchronous: bool | None) -> Any:
-        """An event that has taken effect when this returns, even if what it returns is not awaited."""
+    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
+        """Run failed tasks again, and with them the failed tasks that they depend on."""
+        return self._said_now("handle_retry", futures, asynchronous=asynchronous)
+
+    def _said_now(self, event: str, futures: Any, *args: Any, asynchronous: bool | None) -> Any:
+        """An event that has taken effect when this returns, even if what it returns is not awaited.
+
+        Futures of other clients are those clients' affair: they hear of it.
+        """
         session = self._session
-        session.post(handle, *args)
+        keys: dict[Session, list[Key]] = {session: []}
+        for future in futures_of(futures):
+            owner = future._client
+            keys.setdefault(session if owner is None else owner._session, []).append(future.key)
+        for holder, held in keys.items():
+            holder.post(getattr(holder.state, event), held, *args)
         if asynchronous or (asynchronous is None and self.asynchronous):
             if asyncio._get_running_loop() is session.loop.asyncio_loop:
                 session.flush()
             return self.order(_nothing, asynchronous=True)
-        return self.sync(_flushed, session, asynchronous=False)
-
-    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
-        """Run failed tasks again, and with them the failed tasks that they depend on."""
-        keys = [future.key for future in futures_of(futures)]
-        return self._said_now(self._session.state.handle_retry, keys, asynchronous=asynchronous)
+        for holder in keys:
+            holder.settle()
+        return None
 
     # ------------------------------------------------------------ workers
 
@@ -376,10 +385,6 @@ def keys_of(futures: Any) -> list[Any]:
 
 def _names(workers: Any) -> list[str] | None:
     return None if workers is None else list(worker_names(workers))
-
-
-async def _flushed(session: Session) -> None:
-    session.flush()
 
 
 async def _nothing() -> None:

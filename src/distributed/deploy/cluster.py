@@ -114,6 +114,7 @@ class Cluster(SyncMethodMixin):
         self.status = Status.closing
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None  # its traceback refers to this object
         if self._adaptive is not None:
             self._adaptive.stop(reason="cluster-close")
         if self.scheduler_comm is not None:
