@@ -238,6 +238,20 @@ def test_uploaded_again_the_new_code_runs(key: str, module: Any, processes: bool
         assert client.gather(held) == [1] * 5  # results stay what they are
 
 
+def test_a_scheduler_that_cannot_import_it_needs_not(bench: Bench, tmp_path: Path) -> None:
+    """Its environment is its own. Where there is no worker to say better, the upload raises, and is not kept."""
+    path = tmp_path / "uploaded_for_workers.py"
+    path.write_text("import sys\nif 'scheduler' in ' '.join(sys.orig_argv): raise ImportError('not here')\n")
+    _, address = bench.scheduler()
+    with Client(address) as client:
+        with pytest.raises(ImportError, match="not here"):
+            client.upload_file(str(path))
+        bench.worker(address, "--no-nanny")
+        assert not client.get_events("warn")
+        assert list(client.upload_file(str(path)).values()) == [{"status": "OK"}]
+        assert client.submit(lambda: importlib.import_module("uploaded_for_workers").__name__).result(30)
+
+
 def test_helpers_that_come_after_those_who_use_them(key: str, tmp_path: Path) -> None:
     """A worker that joins later finds all files before any is imported; and has the last of each."""
     uses, helper = tmp_path / "uploaded_user.py", tmp_path / "uploaded_helper.py"

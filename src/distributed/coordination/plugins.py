@@ -306,8 +306,18 @@ class ClientPlugins:
         from distributed.diagnostics.plugin import SchedulerUploadFile, UploadFile
 
         plugin = UploadFile(filename, load=load)
-        await self.register(SchedulerUploadFile(filename, load=load), None, None)
-        return await self.register(plugin, None, None)
+        answers = await self.register(plugin, None, None)
+        try:
+            await self.register(SchedulerUploadFile(filename, load=load), None, None)
+        except Exception as error:
+            if not answers:  # nobody has shown that it can be imported
+                await self.unregister("worker", plugin.name)
+                raise
+            logger.warning(
+                "%s is on all workers; the scheduler cannot import it, which matters only to scheduler plugins: %r",
+                *(plugin.filename, error),
+            )
+        return answers
 
 
 def _note_upload(plugin: Any) -> None:
