@@ -55,6 +55,17 @@ def module_lock() -> threading.Lock:
     return lock
 
 
+def only_here(func: Callable[..., Any]) -> Callable[..., None]:
+    """``func`` for this process alone: at the end of a child, what its parent has is not removed."""
+    pid = os.getpid()
+
+    def call(*args: Any) -> None:
+        if os.getpid() == pid:
+            func(*args)
+
+    return call
+
+
 def own(sock: Any) -> int:
     """A socket is open from now on; the number to :func:`disown` it by, -1 if it has none."""
     fd: int = -1 if sock is None else sock.fileno()

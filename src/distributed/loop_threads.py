@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed.forks import handles, own_loop
+from distributed.standard_streams import fill
 
 if TYPE_CHECKING:
     from distributed.loops import Loop
@@ -25,6 +26,7 @@ SETTLING = 10
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """A new loop: uvloop's where that is installed."""
+    fill()
     try:
         import uvloop
     except ImportError:

@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 
 from distributed.exceptions import UntrustedPathError
+from distributed.forks import only_here
 
 logger = logging.getLogger("distributed")
 
@@ -45,7 +46,7 @@ def _instead(path: str, reason: str) -> str:
     except OSError:
         return path
     logger.warning("%s; using %s", reason, other)
-    atexit.register(_remove_empty, other)
+    atexit.register(only_here(_remove_empty), other)
     return other
 
 

@@ -7,12 +7,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from system_tasks import inc
 
-from distributed import Client, LocalCluster, WorkerPlugin, get_client
+from distributed import Client, LocalCluster, SchedulerPlugin, WorkerPlugin, get_client
 
 SECONDS = 30
 KINDS = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, BaseException]
@@ -161,6 +162,48 @@ def test_plugins_that_leave(client: Client, kind: type[BaseException]):
     client.register_plugin(plugin)
     assert client.gather(client.map(inc, range(5), pure=False)) == [1, 2, 3, 4, 5]
     client.unregister_worker_plugin(plugin.name)
+
+
+class LeavesLater(WorkerPlugin):
+    name = "leaves later"
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def setup(self, worker: Any) -> None:
+        if os.path.exists(self.file):
+            raise SystemExit("bye")
+
+
+def test_a_plugin_that_leaves_only_later_workers(module_key: str, tmp_path: Path):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        file = tmp_path / "now"
+        client.register_plugin(LeavesLater(str(file)))
+        file.touch()
+        client.restart(timeout=SECONDS)
+        assert client.submit(abs, -1).result(timeout=SECONDS) == 1
+
+
+class LeavingScheduler(SchedulerPlugin):
+    name = "leaves"
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt("bye")
+
+    async def add_client(self, scheduler: Any, client: str) -> None:  # type: ignore[override]
+        raise SystemExit("bye")
+
+
+def test_a_scheduler_plugin_that_leaves(client: Client):
+    client.register_plugin(LeavingScheduler())
+    try:
+        with Client(client.scheduler.address, set_as_default=False) as other:
+            assert other.gather(other.map(inc, range(5), pure=False)) == [1, 2, 3, 4, 5]
+    finally:
+        client.unregister_scheduler_plugin("leaves")
 
 
 class Unpicklable:

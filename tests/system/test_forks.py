@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import glob
 import multiprocessing
 import os
 import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -332,3 +334,21 @@ def test_a_child_that_leaves_leaves_at_once_and_alone(key: str, tmp_path: Any):
     script.write_text(PROGRAM)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["0", "3", "1"], "")
+
+
+def test_files_of_the_parent_outlive_the_child(client: Client, cluster: LocalCluster, tmp_path: Any):
+    """A scheduler in this process has a directory of what was uploaded, until this process ends."""
+    module = tmp_path / f"uploaded_{secrets.token_hex(4)}.py"
+    module.write_text("answer = 42\n")
+    client.upload_file(str(module))
+    everywhere = os.path.join(tempfile.gettempdir(), "distributed-scheduler-*", module.name)
+    there = glob.glob(everywhere)
+    assert there
+    pid = os.fork()
+    if pid == 0:
+        import weakref
+
+        weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # as at the end of every program
+        os._exit(0)
+    assert status_of(pid) == 0
+    assert glob.glob(everywhere) == there

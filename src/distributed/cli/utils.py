@@ -15,6 +15,7 @@ from distributed.cli.streams import hold_standard_descriptors, write_line
 from distributed.exceptions import UntrustedPathError
 from distributed.forks import on_signal, own_loop
 from distributed.private_files import write_private
+from distributed.standard_streams import outlive_readers
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
@@ -187,6 +188,7 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     hold_standard_descriptors()
     uploads.own_process = True
 
+    outlive_readers()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             status = run_through(runner.get_loop(), main())

@@ -364,7 +364,7 @@ class Session:
                     continue
                 try:
                     self.on_event(event.topic, event.data)
-                except Exception:
+                except BaseException:  # a user's handler ends nothing of ours
                     logger.exception("a handler of the topic %r failed", event.topic)
         self._send()
         if self.state.parked and not self._awake:

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed.client import get_client
 from distributed.client.future import Future
+from distributed.core.contained import contained
 from distributed.forks import end_child
 from distributed.loops import as_loop, post, seconds
 from distributed.protocol.errors import pack_error, unpack_error
@@ -370,11 +371,8 @@ class WorkerActors:
         if inspect.iscoroutinefunction(method):
             token = current_run.set((slot, slot.task))
             try:
-                return await method(*args, **kwargs)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                raise _as_exception(error) from None
+                with contained("the actor"):
+                    return await method(*args, **kwargs)
             finally:
                 current_run.reset(token)
         outcome: ConcurrentFuture[Any] = ConcurrentFuture()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import shutil
 import tempfile
 import uuid
 import weakref
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias
 from distributed import uploads
 from distributed.core.network_plugins import failure_text
 from distributed.exceptions import RemoteError
+from distributed.forks import only_here
 from distributed.protocol.errors import unpack_error
 from distributed.protocol.payload import Payload, Serialized, pack, unpack
 from distributed.scheduler.control import allow_code, unpack_code
@@ -111,7 +113,7 @@ class SchedulerPlugins:
         self.workers = Registry(uuid.uuid4().hex)
         self.nannies = Registry(uuid.uuid4().hex)
         self._turns: dict[tuple[bool, str], asyncio.Lock] = {}
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._directory: str | None = None
 
     def for_worker(self, version: Any) -> dict[str, Any] | None:
         """What a worker has to set up before it may join."""
@@ -246,13 +248,18 @@ class SchedulerPlugins:
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
         allow_code()
         if self._directory is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="distributed-scheduler-")
-            weakref.finalize(self, uploads.remove, self._directory.name)
+            self._directory = tempfile.mkdtemp(prefix="distributed-scheduler-")
+            weakref.finalize(self, only_here(_remove_uploads), self._directory)
         content = unpack(data) if isinstance(data, Serialized) else data
         content = content.encode() if isinstance(content, str) else content
-        where = self._directory.name
+        where = self._directory
         await asyncio.to_thread(uploads.install, where, filename, content, load=load, update_own=False)
         return {"status": "OK", "nbytes": len(content)}
+
+
+def _remove_uploads(directory: str) -> None:
+    uploads.remove(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _result(value: Any) -> Any:

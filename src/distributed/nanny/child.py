@@ -26,6 +26,7 @@ from distributed.loop_threads import new_event_loop, run_through
 from distributed.nanny.channel import EXIT_FAILED, EXIT_RESTART, ChildSpec, encode_line, read_spec
 from distributed.nanny.signals import Signals
 from distributed.security.keys import adopt_key
+from distributed.standard_streams import outlive_readers
 from distributed.utils import import_term
 
 logger = logging.getLogger("distributed.nanny.child")
@@ -42,6 +43,7 @@ def main(channel: IO[bytes]) -> None:
 def _work(channel: IO[bytes], signals: Signals) -> None:
     nanny = own(channel)
     try:
+        outlive_readers()
         import distributed.worker.server  # noqa: F401 - while the nanny is still busy
 
         uploads.own_process = True

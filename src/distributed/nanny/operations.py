@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import config, uploads
+from distributed.core.contained import contained
 from distributed.core.network_plugins import NetworkPlugins
 from distributed.core.server import Server
 from distributed.private_files import scratch_space
@@ -154,5 +155,6 @@ def _unpacked(value: Any) -> Any:
 
 
 async def _call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    result = func(*args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
+    with contained(func):
+        result = func(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result

@@ -20,6 +20,7 @@ from distributed import uploads
 from distributed.forks import disown, own
 from distributed.nanny.channel import ChildSpec, encode_line, encode_search_path, encode_spec
 from distributed.security.keys import ENVIRONMENT_VARIABLE
+from distributed.standard_streams import fill
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -70,6 +71,7 @@ class LaunchedProcess:
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        fill()  # else the child's line, or its output, might be one of the numbers that a program starts with
         self.line, theirs = socket.socketpair()
         self.owned = own(self.line)
         try:

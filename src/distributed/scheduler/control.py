@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distributed import config
+from distributed.core.contained import contained
 from distributed.exceptions import RemoteError
 from distributed.protocol.messages import Key, RetryKeys
 from distributed.protocol.payload import Payload, Pickled, pack, unpack
@@ -148,12 +149,13 @@ class Control(Queries):
         call_kwargs = unpack(kwargs) if kwargs is not None else {}
         if _wants(func, "dask_scheduler"):
             call_kwargs["dask_scheduler"] = self
-        result = func(*call_args, **call_kwargs)
-        if inspect.isawaitable(result):
-            if not wait:
-                self.spawn(_awaiting(result))
-                return None
-            result = await result
+        with contained(func):
+            result = func(*call_args, **call_kwargs)
+            if inspect.isawaitable(result):
+                if not wait:
+                    self.spawn(_awaiting(result))
+                    return None
+                result = await result
         self.schedule_flush()
         return pack(result) if wait else None
 

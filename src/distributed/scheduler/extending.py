@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from distributed.core.contained import contained
 from distributed.core.extensions import SCHEDULER, Extensions
 from distributed.core.observed import ObservedLog, is_default
 from distributed.protocol.messages import Message, SubmitGraph, SubmitTasks, TasksFinished, WorkerEvent
@@ -114,16 +115,17 @@ class Extending(SchedulerBase):
                 result = method(*args, **kwargs)
                 if inspect.isawaitable(result):
                     self.spawn(_awaiting(result), name=f"plugin's {hook}")
-            except Exception:
+            except BaseException:  # whatever it is, no plugin ends the scheduler
                 logger.exception("a scheduler plugin failed in %s: %r", hook, method)
 
     async def await_hooks(self, hook: str, *args: Any) -> None:
         """The same, and wait for those that are awaitable."""
         for method in list(self._hooks[hook]):
             try:
-                result = method(*args)
-                if inspect.isawaitable(result):
-                    await result
+                with contained(method):
+                    result = method(*args)
+                    if inspect.isawaitable(result):
+                        await result
             except Exception:
                 logger.exception("a scheduler plugin failed in %s: %r", hook, method)
 
@@ -388,4 +390,5 @@ def plugin_name(plugin: Any, name: str | None = None) -> str:
 
 
 async def _awaiting(awaitable: Any) -> None:
-    await awaitable
+    with contained(awaitable):
+        await awaitable

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed import uploads
+from distributed.core.contained import contained
 from distributed.core.network_plugins import NetworkPlugins
 from distributed.private_files import fresh_directory
 from distributed.protocol.messages import FreeKeys, Key
@@ -291,5 +292,6 @@ def _unpacked(value: Any) -> Any:
 
 
 async def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    result = func(*args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
+    with contained(func):
+        result = func(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
