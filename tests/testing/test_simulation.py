@@ -114,7 +114,7 @@ def _some_future_errs(world: World) -> bool:
 
 def test_a_failing_network_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
-    smallest = shrink(3)
+    smallest = shrink(4)
     assert smallest is not None
     assert smallest.ntasks < 20
     assert smallest.naccidents == 0

@@ -278,6 +278,20 @@ def test_ways_to_end(how: str):
     run(test)
 
 
+def test_a_worker_that_cannot_start_after_all_takes_its_registration_back():
+    """Tasks that it was given meanwhile are not to blame for its end."""
+
+    async def test() -> None:
+        async with Played() as scheduler:
+            worker = Worker(scheduler.address)
+            worker.on_ready = lambda: 1 / 0  # type: ignore[assignment,return-value]
+            with pytest.raises(ZeroDivisionError):
+                await worker
+            await until(lambda: scheduler.heard(WorkerClosing))
+
+    run(test)
+
+
 def test_heartbeats():
     async def test() -> None:
         async with Played() as scheduler:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from distributed.core import Status
+from distributed.core import Connection, Status
+from distributed.exceptions import CommClosedError
+from distributed.protocol.messages import WorkerClosing
 from distributed.worker.base import logger
 
 if TYPE_CHECKING:
@@ -36,3 +39,10 @@ async def when_replaceable(worker: Worker, reason: str) -> None:
         else:
             break
     await worker.close(nanny=not worker.lifetime_restart, reason=reason)
+
+
+async def take_back_registration(stream: Connection, error: BaseException) -> None:
+    """The worker cannot start after all: no task that it was given meanwhile, and has not begun, is to blame."""
+    with contextlib.suppress(CommClosedError):
+        stream.send(WorkerClosing(f"it could not start: {error}"))
+        await stream.close()

@@ -235,9 +235,9 @@ class Worker(Extending, WorkerSurface, TaskClients):
         stream = await self._connect(self.death_timeout)
         try:
             await self._start_parts(stream, loop)
-        except BaseException:
+        except BaseException as error:
             if self.stream is not stream:
-                stream.abort()
+                await leaving.take_back_registration(stream, error)
             raise
         if self.lifetime:
             stagger = random.uniform(-self.lifetime_stagger, self.lifetime_stagger)

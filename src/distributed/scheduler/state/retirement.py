@@ -48,7 +48,11 @@ def wish(s: Index, workers: Iterable[WorkerState]) -> None:
 def grant(s: Index) -> None:
     """Let the next of those who wish to leave begin; have one that lost its successor work on."""
     for ws in s.patient:
-        has_something = ws.has_what or ws.processing or (s.unclaimed and ws in _held_unclaimed(s))
+        has_something = (
+            ws.has_what
+            or ws.processing
+            or any(ws in found.held or ws in found.running for found in s.unclaimed.values())
+        )
         replaceable = any(other.status == "running" for other in s.workers.values() if other is not ws)
         if ws in s.leaving:
             if has_something and all(other in s.leaving for other in s.workers.values()):

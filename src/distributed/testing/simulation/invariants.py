@@ -48,6 +48,10 @@ class SimulationError(AssertionError):
         super().__init__("\n".join(lines))
 
 
+#: Accidents by which workers are lost with what they hold and run.
+DEADLY = ("crash", "cut-worker", "freeze", "cut-pair", "let-go", "restart", "start-fails")
+
+
 def check_values(world: World) -> None:
     """Every future that is wanted has the right value, or an error or cancellation with a cause."""
     for client in world.clients.values():
@@ -65,7 +69,7 @@ def check_future(world: World, client: Client, key: str) -> None:
     elif task.status == "error":
         assert task.error is not None
         text = task.error.exception_text
-        crashes = sum(world.naccidents.get(name, 0) for name in ("crash", "cut-worker", "freeze", "cut-pair"))
+        crashes = sum(world.naccidents.get(name, 0) for name in DEADLY)
         justified = text == RAISED and expected is None
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3

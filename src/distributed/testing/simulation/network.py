@@ -160,6 +160,18 @@ class End:
         self._arrives = max(self._arrives, network.now + network.delay())
         network.at(self._arrives, peer.arrive, list(messages))
 
+    def hang_up(self) -> None:
+        """Close this side: what was sent arrives, then the other side notices; nothing more is heard here."""
+        network = self.wire.network
+        self.receive, self.closed = lambda messages: None, lambda: None
+        self._arrives = max(self._arrives, network.now + network.delay())
+        network.at(self._arrives, self.wire.ends[1 - self.side].hung_up)
+
+    def hung_up(self) -> None:
+        if not self.wire.cut_off:
+            self.wire.cut_off = True
+            self.closed()
+
     def arrive(self, messages: list[Any]) -> None:
         if not self.wire.cut_off:
             self.receive(messages)

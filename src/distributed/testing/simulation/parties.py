@@ -15,6 +15,7 @@ from distributed.protocol.messages import (
     TasksInMemory,
 )
 from distributed.scheduler.state import SchedulerState, Settings, WorkerState
+from distributed.scheduler.state.partings import DISMISS, RENEW, REPLACE
 from distributed.testing.simulation.network import End, Wire
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Scheduler:
             if peer in self.machine.workers:
                 same = self.machine.workers[peer].server_id == hello["server_id"]
                 self.machine.remove_worker(peer, now, reason="registered anew", expected=same)
+                self.part()
             self.machine.add_worker(now=now, **hello)
             if status != "running":
                 self.machine.set_worker_status(peer, status, now)
@@ -176,7 +178,23 @@ class Scheduler:
             for client in self.machine.clients:
                 self.machine.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
 
+    def part(self) -> None:
+        """Who left the books is told, or hung up on; nannies are ordered to replace him."""
+        parted, self.machine.parted = self.machine.parted, []
+        for ws, parting, reason in parted:
+            end = self.ends.pop(ws.address, None)
+            if end is not None and parting.stop:
+                end.send([CloseWorker(reason, nanny=parting.for_good)])
+            if end is not None:
+                end.hang_up()
+            worker = self.world.workers.get(ws.address)
+            if parting.ordered and worker is not None and worker.nanny is not None:
+                by_force = parting.stop or parting.by_force
+                delay = self.network.delay() + (2.0 if parting.stop else 0.0)  # time to close by itself
+                self.network.after(delay, worker.nanny.replace, ws.server_id, by_force)
+
     def flush(self) -> None:
+        self.part()
         self.announce_workers()
         checked = self.network.worth_validating()
         if checked:
@@ -203,15 +221,15 @@ class Scheduler:
         silent = self.machine.tick(self.network.now)
         for address in silent:
             assert self.world.was_frozen(address), f"{address} counted as silent"
-            end = self.ends.pop(address, None)
-            if end is not None:
-                end.wire.cut()
-            self.machine.remove_worker(address, self.network.now, reason="silent")
+            self.machine.remove_worker(address, self.network.now, reason="silent", parting=REPLACE)
         if all(ws in self.machine.leaving for ws in self.machine.workers.values()):
             self.world.deserted = True
         for address in list(self.machine.retired):
-            self.ends.pop(address).send([CloseWorker("retired")])
-            self.machine.remove_worker(address, self.network.now, reason="retired", expected=True)
+            ws = self.machine.workers[address]
+            parting = RENEW if ws in self.machine.patient else DISMISS
+            self.machine.remove_worker(
+                address, self.network.now, reason="retired", expected=True, parting=parting
+            )
         self.flush()
         self.network.after(TICK, self.tick)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from distributed.protocol.messages import TaskError, WorkerHeartbeat
+from distributed.protocol.messages import TaskError, WorkerClosing, WorkerHeartbeat
 from distributed.testing.simulation.network import End
 from distributed.testing.simulation.workloads import RAISED
 from distributed.worker.state import Close, Execute, Gather, Instruction, TakeBack, TaskState, WorkerState
 
 if TYPE_CHECKING:
+    from distributed.testing.simulation.supervision import Nanny
     from distributed.testing.simulation.world import World
 
 #: Results up to so many bytes travel with the completion.
@@ -32,13 +33,17 @@ class Worker:
     resources : dict of str to float
     """
 
-    def __init__(self, world: World, address: str, nthreads: int, resources: dict[str, float]) -> None:
+    def __init__(
+        self, world: World, address: str, nthreads: int, resources: dict[str, float], fails: bool = False
+    ) -> None:
         self.world = world
         self.network = world.network
         self.address = address
         self.nthreads = nthreads
         self.machine = WorkerState(address, resources=resources, history=HISTORY)
         self.alive = True
+        self.fails = fails
+        self.nanny: Nanny | None = None
         world.serial += 1
         self.id = f"process-{world.serial}"
         self.end: End | None = None
@@ -86,6 +91,9 @@ class Worker:
     def on_messages(self, end: End, messages: list[Any]) -> None:
         if not self.alive or end is not self.end:
             return
+        if isinstance(messages[0], dict) and self.fails:
+            self.fail(end)
+            return
         if isinstance(messages[0], dict):
             self.registered = True
             self.introducing = False
@@ -93,6 +101,16 @@ class Worker:
             for message in messages:
                 self.machine.handle(message, self.network.now)
         self.turn()
+
+    def fail(self, end: End) -> None:
+        """It has registered, and cannot start: it says goodbye before it has run anything."""
+        self.network.note(self.address, "cannot start")
+        end.send([WorkerClosing("it could not start")])
+        end.hang_up()
+        self.end = None
+        self.world.close_worker(self)
+        if self.nanny is not None:
+            self.nanny.ended()
 
     def on_closed(self, end: End) -> None:
         if self.alive and end is self.end:
@@ -140,6 +158,8 @@ class Worker:
         else:
             assert isinstance(instruction, Close)
             self.world.close_worker(self)
+            if self.nanny is not None and not instruction.nanny:
+                self.nanny.ended()
 
     # ------------------------------------------------------------ threads
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from distributed.client.state import machine as client_machine
 from distributed.scheduler.state import Settings, lifecycle, orders
 from distributed.scheduler.state.records import PENDING_STATES
-from distributed.testing.simulation import departures, invariants
+from distributed.testing.simulation import departures, invariants, supervision
 from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
@@ -138,9 +138,15 @@ class World:
         if name is None and not free:
             return
         name = name or self.random.choice(free)
-        resources = {"GPU": 1.0} if name in ("w0", "w2") else {}
         self.network.note("world", f"{name} joins")
-        self.workers[name] = Worker(self, name, self.random.choice((1, 1, 2, 4)), resources)
+        worker = self.start_worker(name, self.random.choice((1, 1, 2, 4)))
+        if self.random.random() < 0.5:
+            supervision.Nanny(self, worker)
+
+    def start_worker(self, name: str, nthreads: int, *, fails: bool = False) -> Worker:
+        resources = {"GPU": 1.0} if name in ("w0", "w2") else {}
+        worker = self.workers[name] = Worker(self, name, nthreads, resources, fails)
+        return worker
 
     def close_worker(self, worker: Worker) -> None:
         """Its process ends."""
@@ -390,6 +396,8 @@ class World:
         worker = self.random.choice(list(self.workers.values()))
         self.network.note("world", f"{worker.address} crashes")
         self.close_worker(worker)
+        if worker.nanny is not None and self.random.random() < 0.7:  # else both do
+            worker.nanny.ended()
         return True
 
     def more_workers(self) -> bool:
@@ -549,6 +557,10 @@ ACCIDENTS: dict[str, Callable[[World], bool]] = {
     "keep": departures.keep,
     "copy": departures.copy,
     "client-dies": departures.client_dies,
+    "restart": supervision.restart,
+    "let-go": supervision.let_go,
+    "lifetimes-end": supervision.lifetimes_end,
+    "start-fails": supervision.start_fails,
 }
 
 
