@@ -165,6 +165,27 @@ def test_closed_by_several_threads_while_it_scales() -> None:
     assert processes() == before
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # tasks that nobody can end any more
+def test_a_cluster_whose_loop_is_closed_ends_its_workers() -> None:
+    async def start() -> LocalCluster:
+        return await LocalCluster(n_workers=2, threads_per_worker=1, asynchronous=True)
+
+    before = processes()
+    loop = asyncio.new_event_loop()
+    cluster = loop.run_until_complete(start())
+    assert len(processes() - before) == 2
+    loop.close()
+    closing = cluster.close()
+    assert cluster.status is Status.closed
+    asyncio.run(closing)
+    deadline = time.monotonic() + 20
+    while processes() != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_the_data_of_a_group_that_is_scaled_away_is_moved_first() -> None:
     async def main() -> None:
         workers = {name: {"cls": Gate, "group": ["-0", "-1"]} for name in ("a", "b")}

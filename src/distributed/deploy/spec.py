@@ -214,6 +214,12 @@ class SpecCluster(Cluster):
                 self._restore_logs()
                 self._restore_logs = None
 
+    def _abandon(self) -> None:
+        for thing in [*self.workers.values(), *self._moving.values()]:
+            if hasattr(thing, "kill_nowait"):
+                thing.kill_nowait()
+        super()._abandon()
+
     async def _close_objects(self, objects: list[Any]) -> None:
         """Close them all together; what goes wrong is logged, the rest goes on."""
         for outcome in await asyncio.gather(*(thing.close() for thing in objects), return_exceptions=True):
