@@ -245,6 +245,19 @@ def test_at_once_when_the_cluster_is_asked_for_it() -> None:
     asyncio.run(main())
 
 
+def test_at_once_when_the_cluster_adapts() -> None:
+    async def main() -> None:
+        async with SpecCluster(**specification(Worker)) as cluster:
+            cluster.adapt(minimum=2, maximum=2, interval="20ms")
+            await until(lambda: set(cluster.workers) == {0, 1}, "both run")
+            first = cluster.workers[0]
+            await first.close()
+            await until(lambda: cluster.workers.get(0) not in (None, first), "another")
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}):
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("cls", [Worker, Nanny])
 def test_a_worker_that_somebody_retired_is_not_wanted_any_more(cls: Any) -> None:
     async def main() -> None:

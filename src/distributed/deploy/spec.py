@@ -345,14 +345,19 @@ class SpecCluster(Cluster):
                 self._forget(name)
                 if getattr(worker, "dismissed", False):
                     self.worker_spec.pop(name, None)
-                elif isinstance(worker, ProcessInterface):
+                    continue
+                if isinstance(worker, ProcessInterface):
                     self._in_background(worker.close())
+                if isinstance(worker, ProcessInterface) or self._adapts():
                     self._in_background(self._correct_state())
         for name in self._lost(time.monotonic()):
             worker = self._forget(name)
             if worker is not None:
                 self._in_background(worker.close())
             self._in_background(self._correct_state())
+
+    def _adapts(self) -> bool:
+        return self._adaptive is not None and getattr(self._adaptive, "stop_reason", None) is None
 
     def _lost(self, now: float) -> list[Any]:
         """Names that should run and have been seen nowhere for too long."""
