@@ -245,6 +245,23 @@ def test_at_once_when_the_cluster_is_asked_for_it() -> None:
     asyncio.run(main())
 
 
+def test_not_before_it_has_closed() -> None:
+    async def main() -> None:
+        async with SpecCluster(**specification()) as cluster:
+            await cluster.scale_up(1)
+            (first,) = Gate.made
+            first.may_end.clear()
+            closing = asyncio.create_task(first.close())
+            await until(lambda: first.status is Status.closing, "it closes")
+            await cluster._look_at_workers()
+            assert cluster.workers == {0: first}
+            first.may_end.set()
+            await closing
+            await until(lambda: cluster.workers.get(0) not in (None, first), "another")
+
+    asyncio.run(main())
+
+
 def test_at_once_when_the_cluster_adapts() -> None:
     async def main() -> None:
         async with SpecCluster(**specification(Worker)) as cluster:

@@ -341,7 +341,10 @@ class SpecCluster(Cluster):
         if self.status is not Status.running or getattr(self.scheduler, "status", None) in _ENDED:
             return
         for name, worker in list(self.workers.items()):
-            if getattr(worker, "status", None) in _ENDED:
+            if getattr(worker, "status", None) in (
+                Status.closed,
+                Status.failed,
+            ):  # one that closes has its name still
                 self._forget(name)
                 if getattr(worker, "dismissed", False):
                     self.worker_spec.pop(name, None)
