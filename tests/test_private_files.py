@@ -37,7 +37,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
     private_files._instead.cache_clear()
-    private_files._warn_once.cache_clear()
+    private_files._tell_of_others.cache_clear()
     before = os.umask(0)
     yield folder
     os.umask(before)
@@ -99,15 +99,24 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     os.chown(theirs, STRANGER, STRANGER)
-    ours = theirs / "ours"
-    ours.mkdir(mode=0o700)
     link = tmp_path / "link"
     link.symlink_to(theirs)
-    for path in (theirs, ours, link, theirs / "new", link / "new"):
+    for path in (theirs, link, theirs / "new", link / "new" / "newer"):
         with pytest.raises(UntrustedPathError, match="theirs belongs to another user"):
             base_directory(str(path))
     with pytest.raises(UntrustedPathError, match="belongs to another user"):
         check_own(str(theirs))
+
+
+@needs_root
+def test_ours_below_one_of_somebody_else_is_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = tmp_path / "of a project" / "ours"
+    ours.mkdir(parents=True, mode=0o700)
+    os.chown(ours.parent, STRANGER, STRANGER)
+    assert base_directory(str(ours / "new")) == str(ours / "new")
+    assert f"user {STRANGER}, who owns {ours.parent}, can replace what is below it" in caplog.text
 
 
 def test_a_directory_that_all_can_write_to_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

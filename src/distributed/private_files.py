@@ -74,24 +74,54 @@ def private_directory(path: str) -> str:
 def base_directory(path: str) -> str:
     """``path``, a directory in which somebody wants ours to be made; what is missing of it is made with mode 0700.
 
-    It may be one that many share, such as ``/tmp``, and a link may lead there; but neither it nor what is above it may
-    belong to another user, who could put something else in the place of ours.
+    It may be one that many share, such as ``/tmp``, and a link may lead there; but it may not belong to another user,
+    who could put something else in the place of ours. Whoever else could do that is named in the log.
 
     Raises
     ------
     UntrustedPathError, OSError
         When it cannot be used; says why.
     """
-    path = path or "."
-    make_directories(path)
-    here = os.path.realpath(path)
+    path = os.path.abspath(path)
+    there, missing = path, []
+    while not os.path.lexists(there):
+        there, name = os.path.split(there)
+        missing.append(name)
+    here = os.path.realpath(there)
     if not os.path.isdir(here):
-        raise UntrustedPathError(f"{path} is not a directory: give another one, or remove it")
-    while True:
-        _check_above(here, os.stat(here))
-        if here == os.path.dirname(here):
-            return path
-        here = os.path.dirname(here)
+        raise UntrustedPathError(f"{there} is not a directory: give another one, or remove it")
+    info = os.stat(here)
+    if not _is_trusted(info):
+        raise UntrustedPathError(
+            f"the directory {here} belongs to another user ({info.st_uid}), who could replace what is put there: "
+            "give a directory of your own"
+        )
+    while missing:
+        there = os.path.join(there, missing.pop())
+        try:
+            os.mkdir(there, 0o700)
+        except FileExistsError:
+            return base_directory(path)  # somebody was faster: look at what is there now
+    _tell_of_others(here)
+    return path
+
+
+def _is_trusted(info: os.stat_result) -> bool:
+    return info.st_uid == os.geteuid() or info.st_uid in _system_users()
+
+
+@functools.lru_cache(maxsize=64)
+def _tell_of_others(path: str) -> None:
+    info = os.stat(path)
+    if not _is_trusted(info):
+        logger.warning("user %d, who owns %s, can replace what is below it", info.st_uid, path)
+    if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
+        logger.warning(
+            "everybody on this machine can replace what is in %s: chmod o-w, or +t, prevents it", path
+        )
+    above = os.path.dirname(path)
+    if above != path:
+        _tell_of_others(above)
 
 
 def make_directories(path: str) -> None:
@@ -100,16 +130,6 @@ def make_directories(path: str) -> None:
         make_directories(os.path.dirname(os.path.abspath(path)))
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
-
-
-def _check_above(path: str, info: os.stat_result) -> None:
-    if info.st_uid != os.geteuid() and info.st_uid not in _system_users():
-        raise UntrustedPathError(
-            f"the directory {path} belongs to another user ({info.st_uid}), who could replace what is put there: "
-            "give a directory of your own"
-        )
-    if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
-        _warn_once(path)
 
 
 @functools.cache
@@ -122,13 +142,6 @@ def _system_users() -> frozenset[int]:
         return frozenset({0})
     mapped = any(int(first) <= nobody < int(first) + int(count) for first, _, count in spans)
     return frozenset({0} if mapped else {0, nobody})
-
-
-@functools.lru_cache(maxsize=64)
-def _warn_once(path: str) -> None:
-    logger.warning(
-        "everybody on this machine can replace what is in %s: chmod o-w, or +t, would prevent it", path
-    )
 
 
 def check_own(path: str) -> None:

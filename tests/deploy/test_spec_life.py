@@ -165,6 +165,27 @@ def test_closed_by_several_threads_while_it_scales() -> None:
     assert processes() == before
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # tasks that nobody can end any more
+def test_a_cluster_whose_loop_is_closed_ends_its_workers() -> None:
+    async def start() -> LocalCluster:
+        return await LocalCluster(n_workers=2, threads_per_worker=1, asynchronous=True)
+
+    before = processes()
+    loop = asyncio.new_event_loop()
+    cluster = loop.run_until_complete(start())
+    assert len(processes() - before) == 2
+    loop.close()
+    closing = cluster.close()
+    assert cluster.status is Status.closed
+    asyncio.run(closing)
+    deadline = time.monotonic() + 20
+    while processes() != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_the_data_of_a_group_that_is_scaled_away_is_moved_first() -> None:
     async def main() -> None:
         workers = {name: {"cls": Gate, "group": ["-0", "-1"]} for name in ("a", "b")}
@@ -222,6 +243,36 @@ def test_at_once_when_the_cluster_is_asked_for_it() -> None:
             assert set(cluster.workers) == {0, 1}
 
     asyncio.run(main())
+
+
+def test_not_before_it_has_closed() -> None:
+    async def main() -> None:
+        async with SpecCluster(**specification()) as cluster:
+            await cluster.scale_up(1)
+            (first,) = Gate.made
+            first.may_end.clear()
+            closing = asyncio.create_task(first.close())
+            await until(lambda: first.status is Status.closing, "it closes")
+            await cluster._look_at_workers()
+            assert cluster.workers == {0: first}
+            first.may_end.set()
+            await closing
+            await until(lambda: cluster.workers.get(0) not in (None, first), "another")
+
+    asyncio.run(main())
+
+
+def test_at_once_when_the_cluster_adapts() -> None:
+    async def main() -> None:
+        async with SpecCluster(**specification(Worker)) as cluster:
+            cluster.adapt(minimum=2, maximum=2, interval="20ms")
+            await until(lambda: set(cluster.workers) == {0, 1}, "both run")
+            first = cluster.workers[0]
+            await first.close()
+            await until(lambda: cluster.workers.get(0) not in (None, first), "another")
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}):
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("cls", [Worker, Nanny])

@@ -121,6 +121,10 @@ class Cluster(SyncMethodMixin):
             await self.scheduler_comm.close_rpc()
         self.status = Status.closed
 
+    def _abandon(self) -> None:
+        """The loop is closed, nothing can be awaited there any more: end at once what can be ended."""
+        self.status = Status.closed
+
     def close(self, timeout: float | None = None) -> Any:
         """End the cluster: workers, scheduler, and the loop's thread if it was made for this object.
 
@@ -137,6 +141,9 @@ class Cluster(SyncMethodMixin):
         if not self.asynchronous and not self.loop.is_running():
             self.status = Status.closed
             return None
+        if self.loop.asyncio_loop.is_closed():
+            self._abandon()
+            return _nothing()
         result = self.sync(self._close, callback_timeout=timeout)
         if not self.asynchronous:
             self._loop_runner.stop()

@@ -214,6 +214,12 @@ class SpecCluster(Cluster):
                 self._restore_logs()
                 self._restore_logs = None
 
+    def _abandon(self) -> None:
+        for thing in [*self.workers.values(), *self._moving.values()]:
+            if hasattr(thing, "kill_nowait"):
+                thing.kill_nowait()
+        super()._abandon()
+
     async def _close_objects(self, objects: list[Any]) -> None:
         """Close them all together; what goes wrong is logged, the rest goes on."""
         for outcome in await asyncio.gather(*(thing.close() for thing in objects), return_exceptions=True):
@@ -335,18 +341,26 @@ class SpecCluster(Cluster):
         if self.status is not Status.running or getattr(self.scheduler, "status", None) in _ENDED:
             return
         for name, worker in list(self.workers.items()):
-            if getattr(worker, "status", None) in _ENDED:
+            if getattr(worker, "status", None) in (
+                Status.closed,
+                Status.failed,
+            ):  # one that closes has its name still
                 self._forget(name)
                 if getattr(worker, "dismissed", False):
                     self.worker_spec.pop(name, None)
-                elif isinstance(worker, ProcessInterface):
+                    continue
+                if isinstance(worker, ProcessInterface):
                     self._in_background(worker.close())
+                if isinstance(worker, ProcessInterface) or self._adapts():
                     self._in_background(self._correct_state())
         for name in self._lost(time.monotonic()):
             worker = self._forget(name)
             if worker is not None:
                 self._in_background(worker.close())
             self._in_background(self._correct_state())
+
+    def _adapts(self) -> bool:
+        return self._adaptive is not None and getattr(self._adaptive, "stop_reason", None) is None
 
     def _lost(self, now: float) -> list[Any]:
         """Names that should run and have been seen nowhere for too long."""

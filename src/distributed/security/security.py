@@ -111,7 +111,7 @@ class Security:
         return self.cluster_key()
 
     def cluster_key(self, create: bool = False) -> ClusterKey | None:
-        """The cluster key, made in its file when there is none and ``create``; None when ``insecure``."""
+        """The cluster key; None when ``insecure``. ``create``: made when none is there, see :func:`find_key`."""
         if self.insecure:
             return None
         if self._key is None:
