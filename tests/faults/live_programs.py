@@ -62,8 +62,25 @@ class Live:
     def path(self, name: Any) -> Path:
         return self.folder / str(name)
 
+    def keep_only(self, slots: Any) -> None:
+        """Let go of the futures that stood on cancelled ones."""
+        for name in [name for name in self.slots if name not in slots]:
+            del self.slots[name]
+
+    def take_away(self) -> None:
+        """All that lies in the scheduler."""
+        for (kind, _, _), handle in self.handles.items():
+            handle.close() if kind is Queue else handle.delete()
+        self.handles.clear()
+        for name in self.datasets:
+            with contextlib.suppress(KeyError):
+                self.clients[0].unpublish_dataset(self.dataset(name))
+        self.datasets.clear()
+
     def end(self) -> None:
         """Whatever is left."""
+        if self.clients[0].status == "running":
+            self.take_away()
         self.slots.clear()
         self.cancelled.clear()
         self.actors.clear()
@@ -256,11 +273,6 @@ class Live:
         if release:
             self.slots.clear()
             self.actors.clear()
-        for (kind, _, _), handle in self.handles.items():
-            handle.close() if kind is Queue else handle.delete()
-        for name in self.datasets:
-            with contextlib.suppress(KeyError):
-                client.unpublish_dataset(self.dataset(name))
         self.end()
         deadline = time.monotonic() + PATIENCE
         for path in self.effects:
@@ -286,7 +298,9 @@ def compare(
         try:
             seen = Seen(live.do(step))
         except Exception as error:
-            seen = Seen(None, error)
+            # its traceback holds futures in the frames of what failed
+            seen = Seen(None, error.with_traceback(None))
+        live.keep_only(serial.slots)
         if complaint := judge(seen, accidents()):
             return f"step {i}, {step}: {complaint}"
     return ""

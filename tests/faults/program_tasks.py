@@ -152,10 +152,9 @@ def nested(kind: str, salt: int, n: int) -> int:
         return dask.bag.from_sequence(range(n), npartitions=2).map(lambda i: mix(salt, i)).sum().compute()
     client = get_client()
     if kind == "client_get":
-        graph = {f"inner-{i}": (mix, salt, i) for i in range(n)} | {
-            "all": (total, *(f"inner-{i}" for i in range(n)))
-        }
-        return client.get(graph, "all")
+        graph: dict[str, Any] = {f"inner-{salt}-{i}": (mix, salt, i) for i in range(n)}
+        graph |= {f"all-{salt}": (total, *graph)}
+        return client.get(graph, f"all-{salt}")
     futures = client.map(mix, [salt] * n, range(n))
     if kind == "as_completed":
         return sum(future.result() for future in as_completed(futures))

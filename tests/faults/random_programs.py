@@ -7,7 +7,7 @@ missing is skipped, so that any part of a program is a program: ``--steps`` make
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from program_tasks import NESTED
@@ -19,7 +19,7 @@ VARIABLES = ["variable-a", "variable-b"]
 DATASETS = ["dataset-a", "dataset-b"]
 COLLECTIONS = ("array", "slices", "bag", "delayed", "named")
 #: Operations that use such names; left out together by ``--without reuse``.
-REUSING = ("reuse", "get", "named", "client_get")
+REUSING = ("reuse", "get")
 
 
 class Step(NamedTuple):
@@ -68,6 +68,9 @@ class Generator:
         self.without = without
         self.nclients = self.random.choice([1, 1, 2])
         self.slots: dict[str, Slot] = {}
+        self.keys: dict[str, Any] = {}  # of all slots that ever were
+        self.users: dict[Any, set[int]] = {}  # clients that have had work under a name
+        self.kept: set[str] = set()  # slots whose futures lie in a queue or a variable
         self.steps: list[Step] = []
         self.nsalts = 0
         self.queued = dict.fromkeys(QUEUES, 0)
@@ -138,6 +141,7 @@ class Generator:
         ancestors = frozenset(inputs).union(*(self.slots[i].ancestors for i in inputs))
         fails = fails or any(self.slots[i].fails for i in inputs)
         self.slots[name] = Slot(client, key, ancestors, fails)
+        self.keys[name] = key
         return name
 
     def some_slots(self, client: int, most: int) -> list[str]:
@@ -159,15 +163,29 @@ class Generator:
         for other in [o for o, slot in self.slots.items() if o in names or names & slot.ancestors]:
             del self.slots[other]
 
+    def take_over(self, client: int, keys: Iterable[Any]) -> None:
+        """Names are used by this client now: what others say of them has reached the scheduler before.
+
+        What two clients say has no order of its own; an answered question makes one.
+        """
+        for key in keys:
+            for other in self.users.setdefault(key, set()) - {client}:
+                self.add("ask", other, what="nthreads")
+            self.users[key] = {client}
+
     def delay(self) -> float:
         return self.random.choice([0.0, 0.0, 0.0, 0.01, 0.05, 0.3])
 
     def free_key(self) -> Any:
         if "reuse" in self.without:
             return f"once-{self.salt()}"
-        used = {slot.key for slot in self.slots.values()}
-        free = [key for key in KEYS if key not in used]
+        free = [key for key in KEYS if key not in self.used_keys()]
         return self.random.choice(free) if free else None
+
+    def used_keys(self) -> set[Any]:
+        """Names of futures that are held, and of those on which such stand: they may not get other work."""
+        names = set(self.slots).union(self.kept, *(slot.ancestors for slot in self.slots.values()))
+        return {self.keys.get(name) for name in names}
 
     # ------------------------------------------------------------ tasks
 
@@ -175,6 +193,8 @@ class Generator:
         client = self.client() if client is None else client
         if key is None and self.random.random() < 0.5:
             key = self.free_key()
+        if key in KEYS:
+            self.take_over(client, [key])
         inputs = self.some_slots(client, 3)
         function = self.random.choice(["mix", "mix", "other_mix", "bulk", "fail"])
         if function == "fail" and self.random.random() < 0.5:
@@ -204,7 +224,7 @@ class Generator:
         self.draw_leave(name)
         if self.random.random() < 0.3:
             self.add("pause", slot.client, seconds=self.random.choice([0.01, 0.1, 1.0]))
-        if slot.key not in {other.key for other in self.slots.values()}:
+        if slot.key not in self.used_keys():
             self.draw_submit(self.client(), slot.key)
 
     def draw_leave(self, name: str) -> None:
@@ -224,6 +244,7 @@ class Generator:
             step = self.random.choice(known)
             client = self.client()
             slot = self.slots[step.out]
+            self.users.setdefault(slot.key, set()).add(client)
             out = self.new_slot(client, slot.key, [], slot.fails)
             self.add("submit", client, out, **step.args | {"same_as": step.out})
 
@@ -259,13 +280,18 @@ class Generator:
         n = self.random.randint(1, 12)
         salts = [self.salt() for _ in range(n)]
         edges = [self.random.sample(range(i), min(i, self.random.randint(0, 3))) for i in range(n)]
-        self.add("get", self.client(), salts=salts, edges=edges, delay=self.delay())
+        client = self.client()
+        self.take_over(client, ["the names of graphs"])
+        self.add("get", client, salts=salts, edges=edges, delay=self.delay())
 
     def draw_collection(self) -> None:
         kind = self.random.choice(COLLECTIONS)
-        if kind in REUSING and "reuse" in self.without:
+        if kind == "named" and ("reuse" in self.without or {"job-0", "job-1"} & self.used_keys()):
             kind = "delayed"
-        self.add("collection", self.client(), kind=kind, salt=self.salt(), n=self.random.randint(2, 30))
+        client = self.client()
+        if kind == "named":
+            self.take_over(client, ["job-0", "job-1"])
+        self.add("collection", client, kind=kind, salt=self.salt(), n=self.random.randint(2, 30))
 
     def draw_persist(self) -> None:
         self.add("persist", self.client(), salt=self.salt(), n=self.random.randint(2, 30))
@@ -314,8 +340,6 @@ class Generator:
     def draw_nested(self) -> None:
         client = self.client()
         kind = self.random.choice(NESTED)
-        if kind in REUSING and "reuse" in self.without:
-            kind = "result"
         out = self.new_slot(client, None, [])
         self.add("nested", client, out, kind=kind, salt=self.salt(), n=self.random.randint(1, 5))
 
@@ -342,7 +366,9 @@ class Generator:
         if self.random.random() < 0.7:
             return None
         name = self.one_slot(lambda slot: slot.client == client and slot.key is None and not slot.fails)
-        self.shared = self.shared or name is not None
+        if name is not None:
+            self.shared = True
+            self.kept |= {name, *self.slots[name].ancestors}
         return name
 
     def draw_variable(self) -> None:
