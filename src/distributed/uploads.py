@@ -213,7 +213,7 @@ def _write(path: str, content: bytes) -> None:
     beside = f"{path}.{os.getpid()}-{time.monotonic_ns()}"
     try:
         write_upload(beside, content)
-        if earliest > time.time():
+        if earliest > os.stat(beside).st_mtime:
             os.utime(beside, (earliest, earliest))
         os.replace(beside, path)
     except BaseException:
