@@ -96,7 +96,7 @@ class SchedulerBase(Server):
         if state.orders_settled:
             state.orders_settled = False
             self._copies_settled.give()
-        if state.parked:
+        if state.unfinished:
             self.schedule_flush()
         if self.validate:
             state.validate()

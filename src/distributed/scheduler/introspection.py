@@ -255,7 +255,7 @@ class Introspection(SchedulerBase):
     def is_idle(self) -> bool:
         """Whether there is nothing to compute."""
         state = self.state
-        busy = state.queue or state.backlogged or state.unrunnable
+        busy = state.queue or state.backlogged or state.asides or state.unrunnable
         return not busy and not any(ws.processing for ws in state.workers.values())
 
     def check_idle(self) -> float | None:

@@ -20,7 +20,7 @@ from distributed.protocol.messages import (
     WantKeys,
 )
 from distributed.protocol.payload import Payload
-from distributed.scheduler.state import lifecycle
+from distributed.scheduler.state import absence, lifecycle
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskSpec, TaskState
@@ -36,6 +36,7 @@ def add_client(s: Index, name: str) -> ClientState:
         cs.graphs = {}
         cs.confirm_until = s.now + s.settings.client_grace
     cs.disconnected_at = None
+    absence.end(s, cs)
     cs.last_seen = s.now
     return cs
 
@@ -63,6 +64,7 @@ def disconnected(s: Index, name: str) -> None:
     cs = s.clients.get(name)
     if cs is not None:
         cs.disconnected_at = s.now
+        absence.begin(s, cs)
         s.outbox.forget_peer(name)
 
 
@@ -77,6 +79,7 @@ def remove_client(s: Index, name: str) -> None:
     drop_announced(s, [*cs.graphs.values(), *cs.stale_graphs])
     for ts in reversed(wanted):
         lifecycle.release(s, ts)
+    absence.end(s, cs)
     for function in list(cs.functions):
         s.drop_function(name, function.fn)
     del s.clients[name]
@@ -107,6 +110,7 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
             if dependencies is None:
                 continue
             ts = create(s, key, spec, msg.args[i], dependencies)
+            ts.client = cs
             ncreated += 1
             if inner is not None:
                 inner.append(ts)

@@ -66,6 +66,7 @@ def _add(
         if dependencies is None:
             return
         ts = client_events.create(s, key, spec, args, dependencies)
+        ts.client = cs
     if created or (ts.spec is None and client_events.give_recipe(s, cs, ts, spec, args, dep_keys)):
         spec.ntasks += 1
         s.functions[spec.fn].ntasks += 1

@@ -76,6 +76,13 @@ class Index:
         that one are recognised.
     """
 
+    #: Whether a paused worker may be given a task; since when all stands still, and what it looked like then.
+    relief_due = False
+    standing_since: tuple[float, tuple[int, int]] | None = None
+    #: Whether the head of the queue is still being sorted, and how many may be set aside in this turn.
+    sorting = False
+    sort_left = 0
+
     def __init__(self, settings: Settings | None = None, *, seed: int = 0, first_seq: int = 0) -> None:
         self.settings = settings or Settings()
         self.random = random.Random(seed)
@@ -107,11 +114,13 @@ class Index:
         self.open: OrderedDict[WorkerState, None] = OrderedDict()
         self.idle: OrderedDict[WorkerState, None] = OrderedDict()
         self.names: dict[Any, WorkerState] = {}
-        # Workers that say that their memory is full; since when all stands still for that, and what it looked like
-        # then. See :mod:`shortage`.
+        # Workers that say that their memory is full; see :mod:`shortage`.
         self.paused: dict[WorkerState, None] = {}
-        self.relief_due = False
-        self.standing_since: tuple[float, tuple[int, int]] | None = None
+        # Clients whose connection is lost; those with tasks that were set aside meanwhile; those of them that are back.
+        # See :mod:`absence`.
+        self.absent: dict[ClientState, None] = {}
+        self.asides: dict[ClientState, None] = {}
+        self.returning: dict[ClientState, None] = {}
         self.workers_version = 0
         self.unclaimed: dict[Key, Unclaimed] = {}
         # Data that was scattered to workers that had left as they answered, and until when they may come back with it.
@@ -170,6 +179,11 @@ class Index:
         ts.state = finish
         self.ntransitions += 1
         self.log.append((ts.key, start, finish, self.stimulus, self.now))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to do than fits into one turn: another one shall follow at once."""
+        return bool(self.parked or self.returning or self.sorting)
 
     def numbered(self, seq: int) -> bool:
         """Whether this scheduler gave out this ``seq``, not one before it."""

@@ -278,7 +278,9 @@ class SchedulerState(Index):
             lifecycle.release_parked(self)
         if self.freed:
             placement.settle_freed(self)
-        if (self.queue or self.due or self.backlogged) and not self.awaited:
+        if self.returning:
+            placement.place_returned(self)
+        if (self.queue or self.due or self.backlogged or self.asides) and not self.awaited:
             placement.fill(self)
         if self.relief_due and not self.awaited:
             shortage.relieve(self)

@@ -17,7 +17,7 @@ import itertools
 import msgspec
 
 from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
-from distributed.scheduler.state import immovable
+from distributed.scheduler.state import absence, immovable
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.queue import TaskQueue
 from distributed.scheduler.state.records import TaskSpec, TaskState, WorkerState
@@ -49,6 +49,9 @@ def make_runnable(s: Index, ts: TaskState) -> None:
     if not spec.restricted and not ts.dependencies:
         s.set_state(ts, "queued")
         s.queue.push(ts)
+        return
+    if s.absent and absence.takes(s, ts):
+        s.set_state(ts, "queued")
         return
     ws = best_worker(s, ts)
     if ws is not None:
@@ -226,6 +229,7 @@ def fill(s: Index) -> None:
     What this costs depends on what there is to give, not on how many workers have room: only those are looked at that
     have a backlog of their own and those that the common queue is given to.
     """
+    s.sorting, s.sort_left = False, absence.MAX_MOVED
     batch = _Batch()
     due, s.due = s.due, {}
     _fill_threads(s, due, batch)
@@ -249,6 +253,8 @@ def fill(s: Index) -> None:
             s.backlogged.pop(ws, None)
         elif ws in s.open:  # its first task has to run without company
             s.due[ws] = None
+    if s.asides and s.open and not s.sorting:
+        _fill_from_asides(s, batch)
 
 
 def _fill_threads(s: Index, due: dict[WorkerState, None], batch: _Batch) -> None:
@@ -308,6 +314,24 @@ def _supply(s: Index, ws: WorkerState, share: int, batch: _Batch) -> bool:
     return given
 
 
+def _fill_from_asides(s: Index, batch: _Batch) -> None:
+    """Nobody who is there has work that waits: what absent clients want is next."""
+    for cs in [cs for cs in s.asides if cs not in s.returning]:
+        given = True
+        while given and cs.aside and s.open:
+            given = False
+            for ws in list(itertools.islice(s.idle or s.open, len(cs.aside))):
+                ts = _pop_fitting(cs.aside, ws)
+                if ts is None:
+                    break
+                give(s, ts, ws, batch)
+                given = True
+                if not has_idle_thread(ws):
+                    _threads_taken(s, ws)
+        if not cs.aside:
+            s.asides.pop(cs)
+
+
 def _prune_backlogged(s: Index) -> None:
     """Forget some of those whose backlog is empty."""
     for ws in [ws for ws in itertools.islice(s.backlogged, MAX_BACKLOGS) if not ws.backlog]:
@@ -317,7 +341,11 @@ def _prune_backlogged(s: Index) -> None:
 def next_task(s: Index, ws: WorkerState) -> TaskState | None:
     """Take the task a worker should get next off its queue."""
     mine = ws.backlog.peek()
-    common = s.queue.peek()
+    while s.absent and mine is not None and absence.is_absent(s, mine) and absence.may_wait(mine):
+        ws.backlog.pop()
+        absence.push(s, mine)
+        mine = ws.backlog.peek()
+    common = s.queue.peek() if not s.absent else absence.head(s)
     if mine is not None and (common is None or mine.priority < common.priority):
         return _pop_fitting(ws.backlog, ws) or (_pop_fitting(s.queue, ws) if common is not None else None)
     if common is not None:
@@ -468,6 +496,26 @@ def replace_queued(s: Index, ts: TaskState) -> None:
         push_backlog(s, ts, ws)
     elif not _without_worker(s, ts):
         s.queue.push(ts)
+
+
+def place_returned(s: Index) -> None:
+    """Clients are back: so many of their tasks that were set aside are placed as others are. See :mod:`absence`."""
+    left = absence.MAX_MOVED
+    for cs in list(s.returning):
+        for ts in list(itertools.islice(cs.aside, left)):
+            left -= 1
+            if not ts.needed:  # it is about to be let go
+                continue
+            cs.aside.discard(ts)
+            if ts.dependencies:
+                replace_queued(s, ts)
+            else:
+                s.queue.push(ts)
+        if not cs.aside:
+            del s.returning[cs]
+            s.asides.pop(cs, None)
+        if not left:
+            return
 
 
 def follow(s: Index, ts: TaskState) -> None:

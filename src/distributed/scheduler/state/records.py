@@ -105,6 +105,8 @@ class TaskState:
         Number of dependencies that are not in memory; meaningful while ``waiting``.
     nwaiters : int
         Number of dependents that are still to be computed.
+    client : ClientState or None
+        Who submitted it first.
     who_wants : tuple of ClientState
     who_has : tuple of WorkerState
     nbytes : int
@@ -122,6 +124,7 @@ class TaskState:
     __slots__ = (
         "args",
         "careful",
+        "client",
         "dependencies",
         "dependents",
         "error",
@@ -157,6 +160,7 @@ class TaskState:
         self.nwaiters = 0
         self.who_wants: tuple[ClientState, ...] = ()
         self.who_has: tuple[WorkerState, ...] = ()
+        self.client: ClientState | None = None
         self.processing_on: WorkerState | None = None
         self.queue: TaskQueue | None = None
         self.nbytes = -1
@@ -341,6 +345,7 @@ class ClientState:
 
     __slots__ = (
         "alone",
+        "aside",
         "confirm_until",
         "disconnected_at",
         "functions",
@@ -363,6 +368,7 @@ class ClientState:
         self.confirm_until = 0.0
         self.graphs: dict[int, dict[TaskState, int]] = {}
         self.stale_graphs: list[dict[TaskState, int]] = []
+        self.aside = TaskQueue()
 
     def __repr__(self) -> str:
         return f"<ClientState {self.name} wants {len(self.wants_what)}>"

@@ -35,6 +35,8 @@ def validate(s: Index) -> None:
     assert set(s.unrunnable) == {ts for ts in s.tasks.values() if ts.state == "no-worker"}
     nqueued = Counter(id(ts.queue) for ts in s.tasks.values())
     assert len(s.queue) == nqueued[id(s.queue)]
+    for cs in s.asides:
+        assert len(cs.aside) == nqueued[id(cs.aside)], cs
     for ws in s.workers.values():
         assert len(ws.backlog) == nqueued[id(ws.backlog)], ws
     ntasks = Counter(id(ts.spec) for ts in s.tasks.values())
@@ -113,13 +115,13 @@ def validate_drained(s: Index) -> None:
     """What holds when the turn is over: nobody who has room is left without work that is there."""
     assert not s.outbox
     assert not s.stranded
-    if s.awaited:  # nothing is given out yet
+    if s.awaited or s.sorting or s.returning:  # nothing is given out yet
         return
     for ws in s.workers.values():
         assert (ws in s.open) == (ws.status == "running" and placement.has_room(s, ws)), ws
         assert (ws in s.idle) == (ws in s.open and placement.has_idle_thread(ws)), ws
         if ws in s.open:
-            for queue in (s.queue, ws.backlog):
+            for queue in (s.queue, ws.backlog, *(cs.aside for cs in s.asides)):
                 ts = queue.peek()
                 assert ts is None or (ts.careful and not placement.has_idle_thread(ws)), (ws, ts)
     for ws in (*s.paused, *s.leaving):

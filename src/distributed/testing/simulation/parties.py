@@ -205,7 +205,7 @@ class Scheduler:
                 end.send(messages)
         if checked:
             self.machine.validate(drained=True)
-        if self.machine.parked and not self.goes_on:
+        if self.machine.unfinished and not self.goes_on:
             self.goes_on = True
             self.network.after(0.0, self.go_on)
 
