@@ -93,18 +93,27 @@ class Departures:
         self._scheduler = scheduler
         self._forget = forget
         self._timeout = config.seconds("distributed.scheduler.locks.lease-timeout", 30.0) or 0.0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def worker_gone(self, address: str) -> None:
         self._forget(lambda owner: owner.worker == address)
 
     def client_gone(self, client: str) -> None:
+        timer = self._timers.pop(client, None)
+        if timer is not None:
+            timer.cancel()
         self._forget(lambda owner: owner.client == client)
 
     def client_lost(self, client: str) -> None:
         """Its connection broke. It may come back within the lease's time."""
-        asyncio.get_running_loop().call_later(self._timeout, self._check, client)
+        if client in self._scheduler.clients:  # else it has said goodbye
+            timer = self._timers.pop(client, None)
+            if timer is not None:
+                timer.cancel()
+            self._timers[client] = asyncio.get_running_loop().call_later(self._timeout, self._check, client)
 
     def _check(self, client: str) -> None:
+        del self._timers[client]
         cs = self._scheduler.clients.get(client)
         if cs is None or cs.disconnected_at is not None:
             self.client_gone(client)

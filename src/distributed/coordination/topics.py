@@ -18,6 +18,9 @@ from distributed.protocol.messages import ClientEvent
 #: Topic of ClientEvent messages that carry an event of a topic.
 EVENT = "event"
 
+#: Parties that have left whose topics are kept at most.
+MAX_LEFT = 1_000
+
 # ---------------------------------------------------------------- scheduler
 
 
@@ -28,16 +31,24 @@ class TopicLog:
     ----------
     maxlen : int
         Events kept a topic.
+    keep : float
+        Seconds for which the topic of a party that left is kept.
     """
 
-    def __init__(self, maxlen: int) -> None:
+    def __init__(self, maxlen: int, keep: float = 3600.0) -> None:
         self.maxlen = maxlen
+        self.keep = keep
+        self.left: dict[
+            str, float
+        ] = {}  # topics of those who left, and when they did, the first to leave first
         self.events: dict[str, deque[tuple[float, Any]]] = {}
         self.subscribers: dict[str, dict[str, None]] = {}
 
     def append(self, topic: str, when: float, msg: Any) -> list[str]:
         """The clients that have to be told."""
         events = self.events.get(topic)
+        if self.left:
+            self.left.pop(topic, None)  # it is used again
         if events is None:
             events = self.events[topic] = deque(maxlen=self.maxlen)
         events.append((when, msg))
@@ -57,14 +68,28 @@ class TopicLog:
         for topic in list(self.subscribers):
             self.unsubscribe(topic, client)
 
+    def party_left(self, topic: str, now: float) -> None:
+        """The topic of a party that left is kept for a while, if it has one, and those of not too many others."""
+        if topic in self.events:
+            self.left.pop(topic, None)
+            self.left[topic] = now
+        while self.left:
+            first = next(iter(self.left))
+            if len(self.left) <= MAX_LEFT and self.left[first] + self.keep >= now:
+                break
+            del self.left[first]
+            del self.events[first]
+
 
 class SchedulerTopics:
     """The scheduler's half."""
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        self.log = TopicLog(int(config.get("distributed.admin.events-log-length", None) or 100_000))
-        self._expire = config.seconds("distributed.scheduler.events-cleanup-delay", 3600.0) or 0.0
+        self.log = TopicLog(
+            int(config.get("distributed.admin.events-log-length", None) or 100_000),
+            config.seconds("distributed.scheduler.events-cleanup-delay", 3600.0) or 0.0,
+        )
 
     def log_event(self, topic: Any, msg: Any) -> None:
         when = time.time()
@@ -91,21 +116,10 @@ class SchedulerTopics:
 
     def client_gone(self, client: str) -> None:
         self.log.forget_client(client)
-        self._forget_later(client)
+        self.log.party_left(client, time.monotonic())
 
     def worker_gone(self, address: str) -> None:
-        self._forget_later(address)
-
-    def _forget_later(self, topic: str) -> None:
-        """The topic of a party that left is kept for a while."""
-        loop = self.scheduler.loop
-        if loop is not None and topic in self.log.events:
-            loop.call_later(self._expire, self._forget, topic)
-
-    def _forget(self, topic: str) -> None:
-        scheduler = self.scheduler
-        if topic not in scheduler.workers and topic not in scheduler.clients:
-            self.log.events.pop(topic, None)
+        self.log.party_left(address, time.monotonic())
 
 
 # ---------------------------------------------------------------- client

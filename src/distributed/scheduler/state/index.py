@@ -48,6 +48,9 @@ class Settings:
     story_length: int = 100_000
 
 
+#: Names of which durations are remembered though they have no task.
+MAX_PREFIXES = 10_000
+
 #: Where a stimulus came from and which of its kind it was: enough to name it in a story, cheap to make.
 Stimulus = tuple[str, str, int]
 
@@ -200,9 +203,18 @@ class Index:
         if spec is None:
             prefix = self.prefixes.get(name)
             if prefix is None:
+                if len(self.prefixes) >= MAX_PREFIXES:
+                    self._forget_prefixes()
                 prefix = self.prefixes[name] = TaskPrefix(name)
             spec = self.specs[ident] = TaskSpec(fn, name, options, prefix)
         return spec
+
+    def _forget_prefixes(self) -> None:
+        """There are many names: the older half of those that have no task is unlearnt."""
+        used = {spec.name for spec in self.specs.values()}
+        unused = [name for name in self.prefixes if name not in used]
+        for name in unused[: 1 + len(unused) // 2]:
+            del self.prefixes[name]
 
     def uncount(self, spec: TaskSpec) -> None:
         """A task of this spec is forgotten, or how to compute it is."""
