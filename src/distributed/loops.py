@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, InvalidStateError
 from concurrent.futures import Future as ConcurrentFuture
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from distributed.forks import in_child, module_lock
@@ -189,7 +190,32 @@ class _Posted:
                 outcome.set_exception(error)
             finally:
                 loop.waiting.discard(self)
-                del outcome  # no cycle through the traceback
+                del outcome, self  # no cycle through the traceback
+
+
+async def outcome_of(future: ConcurrentFuture[T]) -> T:
+    """Await a future of another thread, without the cycle that ``asyncio.wrap_future`` leaves behind."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    future.add_done_callback(partial(_tell, loop, done))
+    try:
+        await done
+        return future.result(0)
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    finally:
+        del future  # no cycle through the traceback
+
+
+def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None], _: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # nobody is left to hear it
+        loop.call_soon_threadsafe(_set, done)
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def post(loop: Any, coroutine: Coroutine[Any, Any, T]) -> ConcurrentFuture[T]:

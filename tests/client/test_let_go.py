@@ -40,6 +40,13 @@ class Counter:
         self.n += 1
         return self.n
 
+    def boom(self, kept: Any) -> None:
+        raise ValueError("boom")
+
+
+class Kept:
+    """Something of a user's."""
+
 
 def slow(x: int = 0) -> int:
     time.sleep(0.05)
@@ -153,6 +160,8 @@ def executor(client: Client) -> None:
 
 def actors(client: Client) -> None:
     counter: Any = client.submit(Counter, actor=True).result()
+    with pytest.raises(ValueError, match="boom"):
+        counter.boom(Kept()).result()
     assert counter.increment().result() == 1
     assert counter.n == 1
     counter.increment()
@@ -189,6 +198,25 @@ def inside(client: Client) -> None:
             return int(inner.submit(abs, -7).result())
 
     assert client.submit(task, pure=False).result() == 7
+
+
+def users_data(client: Client) -> None:
+    """In arguments of what raises, and where nobody waits."""
+    for _ in range(2):
+        future = client.submit(fails, Kept(), pure=False)
+        with pytest.raises(KeyError, match="x"):
+            future.result()
+        with pytest.raises(ZeroDivisionError):
+            client.run(lambda kept: 1 / 0, Kept())
+    with pytest.raises(TimeoutError):
+        client.submit(lambda kept: time.sleep(0.1), Kept(), pure=False).result(timeout=0.001)
+
+
+def fails(kept: Any) -> None:
+    try:
+        raise ValueError("first")
+    except ValueError as error:
+        raise KeyError("x") from error
 
 
 def questions(client: Client) -> None:
@@ -238,7 +266,7 @@ def several(client: Client) -> None:
     "use",
     [
         submit, gather, completed, left_early, errors, errors_of_iterators, timeouts, cancelled, callbacks, executor,
-        actors, collections, coordination, inside, questions, clients, asynchronous_clients, several,
+        actors, users_data, collections, coordination, inside, questions, clients, asynchronous_clients, several,
     ],
     ids=lambda use: use.__name__,
 )  # fmt: skip
@@ -253,7 +281,11 @@ def test_no_cycle(client: Client, use: Callable[[Client], None]) -> None:
         use(client)
         _quiet(client)
         gc.collect()
-        found = [obj for obj in gc.garbage if type(obj).__module__.partition(".")[0] == "distributed"]
+        found = [
+            obj
+            for obj in gc.garbage
+            if type(obj).__module__.partition(".")[0] == "distributed" or isinstance(obj, Kept)
+        ]
         assert [f"{type(obj).__module__}.{type(obj).__qualname__}" for obj in found] == []
     finally:
         gc.set_debug(0)

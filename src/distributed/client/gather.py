@@ -12,7 +12,7 @@ from distributed.client.future import Future
 from distributed.client.owning import own
 from distributed.client.state.records import FAILED, ClientTask
 from distributed.exceptions import CommClosedError
-from distributed.loops import post, seconds
+from distributed.loops import outcome_of, post, seconds
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, unpack
 from distributed.protocol.unpickling import STACK_GLOBAL
@@ -218,7 +218,7 @@ class GatherMixin:
         inner = self._session.loop.asyncio_loop
         if asyncio.get_running_loop() is inner:
             return await self._result(future)
-        return await asyncio.wrap_future(post(self._session.loop, self._result(future)))
+        return await outcome_of(post(self._session.loop, self._result(future)))
 
     async def _wait_tasks(self, tasks: list[ClientTask], timeout: float | str | None = None) -> None:
         """Wait until all are done. Raises ``TimeoutError``."""

@@ -243,10 +243,15 @@ class OperationsMixin:
                 result = outcome.get("result")
                 results[address] = unpack(result) if wait and result is not None else None
                 continue
-            error = unpack_error(outcome.get("exception"), outcome.get("traceback"), outcome.get("text", ""))
-            if on_error == "raise":
-                raise error
-            if on_error == "return":
+            if on_error != "ignore":
+                error = unpack_error(
+                    outcome.get("exception"), outcome.get("traceback"), outcome.get("text", "")
+                )
+                if on_error == "raise":
+                    try:
+                        raise error
+                    finally:
+                        del error  # no cycle through the traceback
                 results[address] = error
         return results if wait else None
 

@@ -16,13 +16,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from concurrent.futures import Future as ConcurrentFuture
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from distributed.client import get_client
 from distributed.client.future import Future
 from distributed.core.contained import contained
 from distributed.forks import end_child
-from distributed.loops import as_loop, post, seconds
+from distributed.loops import as_loop, outcome_of, post, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
 from distributed.threadstate import block_on, current_run, current_slot, thread_state
@@ -80,10 +81,13 @@ class ActorFuture(BaseActorFuture[T]):
                 "this would block the event loop that brings the result: await the future instead"
             )
         block_on(self._outcome, seconds(timeout))
-        return self._outcome.result(0)
+        try:
+            return self._outcome.result(0)
+        finally:
+            del self  # no cycle through the traceback
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return asyncio.wrap_future(self._outcome).__await__()
+        return outcome_of(self._outcome).__await__()
 
     def __repr__(self) -> str:
         return f"<ActorFuture: {'done' if self.done() else 'pending'}>"
@@ -376,21 +380,12 @@ class WorkerActors:
             finally:
                 current_run.reset(token)
         outcome: ConcurrentFuture[Any] = ConcurrentFuture()
-
-        def call() -> None:
-            if not outcome.set_running_or_notify_cancel():  # the caller is gone
-                return
-            thread_state.slot = slot
-            try:
-                outcome.set_result(method(*args, **kwargs))
-            except BaseException as error:  # whatever it is, it ends the call and not the thread
-                outcome.set_exception(_as_exception(error))
-            finally:
-                thread_state.slot = None
-
         self._start_thread()
-        self._calls.put(call)
-        return await asyncio.wrap_future(outcome)
+        self._calls.put(partial(_call_in_thread, outcome, slot, partial(method, *args, **kwargs)))
+        try:
+            return await outcome_of(outcome)
+        finally:
+            del outcome  # no cycle through the traceback
 
     def _start_thread(self) -> None:
         with self._lock:
@@ -405,6 +400,19 @@ class WorkerActors:
             call()
             self.end()
             del call  # a finished call keeps nothing alive while the thread waits
+
+
+def _call_in_thread(outcome: ConcurrentFuture[Any], slot: Slot, call: Callable[[], Any]) -> None:
+    if not outcome.set_running_or_notify_cancel():  # the caller is gone
+        return
+    thread_state.slot = slot
+    try:
+        outcome.set_result(call())
+    except BaseException as error:  # whatever it is, it ends the call and not the thread
+        outcome.set_exception(_as_exception(error))
+    finally:
+        thread_state.slot = None
+        del outcome, call  # no cycle through the traceback
 
 
 def _eager(loop: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseActorFuture[Any]:

@@ -256,6 +256,7 @@ class Connection:
                 raise
         finally:
             self._calls.pop(ident, None)
+            del waiter  # no cycle through the traceback
 
     def notify(self, op: str, /, **kwargs: Any) -> None:
         """Call operation ``op`` without waiting for an answer. Raises CommClosedError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import deque
 from typing import Any
@@ -10,7 +11,7 @@ _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
 class LogKeeper(logging.Handler):
-    """Keeps the last records of a logger; they are formatted when somebody reads them."""
+    """Keeps the last records of a logger, and nothing of what they are about."""
 
     def __init__(self, maxlen: int) -> None:
         super().__init__()
@@ -18,6 +19,15 @@ class LogKeeper(logging.Handler):
         self.setFormatter(logging.Formatter(_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.args or record.exc_info:
+            try:
+                text = record.getMessage()
+            except Exception:
+                self.handleError(record)
+                return
+            error = self.formatter.formatException(record.exc_info) if record.exc_info else None  # type: ignore[union-attr]
+            record = copy.copy(record)
+            record.msg, record.args, record.exc_info, record.exc_text = text, None, None, error
         self.records.append(record)
 
 
