@@ -273,6 +273,7 @@ def test_a_scheduler_that_was_started_anew_is_told_again() -> None:
                 await until(lambda: plugins.get("value") == pack(Counts(2)), "the later one counts")
                 async with Worker(address, nthreads=1) as new:
                     assert (new.counts, new.value) == (2, 2)
+                    assert list(new.plugins) == ["counts", "value"]
                 await until(lambda: old.network_plugins.version is not None, "it agrees")
                 assert (old.counts, old.value) == (4, 2)
 
