@@ -84,7 +84,7 @@ class PreloadManager(Sequence[Preload]):
         for preload in self._preloads:
             try:
                 await preload.start()
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("preload %s failed to start", _title(preload.name))
 
     async def teardown(self) -> None:
@@ -92,7 +92,7 @@ class PreloadManager(Sequence[Preload]):
         for preload in reversed(self._preloads):
             try:
                 await preload.teardown()
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("preload %s failed to stop", _title(preload.name))
 
 

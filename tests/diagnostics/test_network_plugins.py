@@ -29,13 +29,14 @@ class Note(WorkerPlugin):
 
     #: Names of workers where setup fails, by the plugin's mark.
     fails: dict[Any, Any] = {}  # noqa: RUF012 - shared with the test
+    error: type[BaseException] = ValueError
 
     def __init__(self, mark: Any) -> None:
         self.mark = mark
 
     def setup(self, worker: Any) -> None:
         if worker.name in Note.fails.get(self.mark, ()):
-            raise ValueError(f"{self.mark} cannot be set up")
+            raise Note.error(f"{self.mark} cannot be set up")
         worker.marks = [*getattr(worker, "marks", []), self.mark]
 
     def teardown(self, worker: Any) -> None:
@@ -115,7 +116,12 @@ def test_a_teardown_that_raises() -> None:
     network(test, ["a"])
 
 
-def test_who_joins_later_joins_without_it_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_who_joins_later_joins_without_it_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any
+) -> None:
+    monkeypatch.setattr(Note, "error", error)
+
     async def test(scheduler: Any, client: Any, a: Any) -> None:
         await client.register_plugin(Note("first"), name="first")
         await client.register_plugin(Note("second"), name="second")
@@ -267,6 +273,7 @@ def test_a_scheduler_that_was_started_anew_is_told_again() -> None:
                 await until(lambda: plugins.get("value") == pack(Counts(2)), "the later one counts")
                 async with Worker(address, nthreads=1) as new:
                     assert (new.counts, new.value) == (2, 2)
+                    assert list(new.plugins) == ["counts", "value"]
                 await until(lambda: old.network_plugins.version is not None, "it agrees")
                 assert (old.counts, old.value) == (4, 2)
 

@@ -146,23 +146,34 @@ def test_names_and_idempotence() -> None:
     asyncio.run(test())
 
 
-def test_a_failing_hook_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
+def test_a_failing_hook_harms_nothing(caplog: pytest.LogCaptureFixture, error: type[BaseException]) -> None:
     class Bad(SchedulerPlugin):
         def transition(self, *args: Any, **kwargs: Any) -> None:
-            raise RuntimeError("bad plugin")
+            raise error("bad plugin")
 
         async def add_client(self, scheduler: Any, client: str) -> None:  # type: ignore[override]
-            raise RuntimeError("bad coroutine")
+            raise error("bad coroutine")
+
+        async def before_close(self) -> None:
+            raise error("bad end")
 
     async def test() -> None:
         async with Scheduler(host="127.0.0.1", port=0, plugins=[Bad()]) as scheduler:
             async with Worker(scheduler.address, nthreads=1):
                 async with Client(scheduler.address, asynchronous=True) as client:
                     assert await client.submit(abs, -1) == 1
+                    await client.run(_raise, error, wait=False)
+                    await client.run_on_scheduler(_raise, error, wait=False)
+                    assert await client.submit(abs, -2) == 2
 
     asyncio.run(test())
-    assert "bad plugin" in caplog.text
-    assert "bad coroutine" in caplog.text
+    for words in ("bad plugin", "bad coroutine", "bad end"):
+        assert words in caplog.text
+
+
+async def _raise(error: type[BaseException]) -> None:
+    raise error("asked to")
 
 
 class Marks(WorkerPlugin):

@@ -92,10 +92,12 @@ class Registry:
 
     def all(self) -> list[list[Any]]:
         """[name, payload, number, origin] of each; an origin has what an earlier scheduler had."""
-        return [
-            [name, plugin, number, self._told_again.get(name)]
-            for name, (plugin, number) in self.plugins.items()
+        told_again = self._told_again
+        entries = [
+            [name, plugin, number, told_again.get(name)] for name, (plugin, number) in self.plugins.items()
         ]
+        # Clients come back in any order; what they registered is set up in the order it had.
+        return sorted(entries, key=lambda entry: (1, entry[2]) if entry[3] is None else (0, entry[3][1]))
 
     def told_to(self, version: Any) -> dict[str, Any] | None:
         """What to tell somebody who has this version; None if it is this one, or there is nothing to be told."""

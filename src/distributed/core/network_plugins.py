@@ -117,7 +117,7 @@ class NetworkPlugins:
         """
         unpacked: dict[str, Any] = {}
         for name, payload, *_ in new:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, SystemExit):  # it is tried again, and noted
                 unpacked[name] = unpack(payload)
         module = sys.modules.get("distributed.diagnostics.upload")
         for name, plugin in unpacked.items():
@@ -185,7 +185,9 @@ class NetworkPlugins:
     def _noting(self, name: str, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # SystemExit, too: nobody ends a process by failing to be set up
             self._log.exception(
                 "the plugin %s could not be %s here", name, "removed" if what == "remove" else what
             )

@@ -349,7 +349,7 @@ class Nanny(Operations):
         for name in list(self.plugins):
             try:
                 await self.plugin_remove(name)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("plugin %s failed to stop", name)
         await self._supervisor.stop(self._close_timeout, reason)
         self.remove_scratch()

@@ -89,7 +89,7 @@ class Operations(Server):
         if name in self.plugins:
             try:
                 await self.plugin_remove(name)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("plugin %s failed to stop; another takes its place", name)
         self.plugins[name] = plugin
         if hasattr(plugin, "setup"):

@@ -22,10 +22,13 @@ STACK_GLOBAL = b"\x93"
 LARGE = 1 << 20
 
 _modules = sys.modules
+_loads = pickle.loads
 
 
 class _Unpickler(pickle.Unpickler):
     """The C one, but for how it looks up names."""
+
+    __slots__ = ()
 
     def find_class(self, module: str, name: str) -> Any:
         special = _SPECIAL.get(name)
@@ -47,12 +50,10 @@ def loads(stream: Any, buffers: Iterable[Any] = ()) -> Any:
 
     Raises whatever unpickling raises.
     """
-    if type(stream) is bytes:
-        if STACK_GLOBAL not in stream:
-            return pickle.loads(stream, buffers=buffers)
-        return _Unpickler(BytesIO(stream), buffers=buffers).load()
+    if type(stream) is bytes and not buffers:  # most; the keyword alone would cost as much again
+        return _Unpickler(BytesIO(stream)).load() if STACK_GLOBAL in stream else _loads(stream)
     view = memoryview(stream)
-    file = BytesIO(view) if view.nbytes < LARGE else _Pieces(view.cast("B"))
+    file: Any = BytesIO(view) if view.nbytes < LARGE else _Pieces(view.cast("B"))
     return _Unpickler(file, buffers=buffers).load()
 
 

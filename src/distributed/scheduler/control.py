@@ -319,7 +319,8 @@ def _outcome(task: asyncio.Task[dict[str, Any]], timeout: float) -> str:
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> None:
-    await awaitable
+    with contained(awaitable):
+        await awaitable
 
 
 def _wants(func: Any, parameter: str) -> bool:

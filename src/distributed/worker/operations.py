@@ -160,7 +160,7 @@ class Operations(WorkerBase):
         if name in self.plugins:
             try:
                 await self.plugin_remove(name)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("plugin %s failed to stop; another takes its place", name)
         self.plugins[name] = plugin
         setup = getattr(plugin, "setup", None)
@@ -194,7 +194,7 @@ class Operations(WorkerBase):
         for name in list(self.plugins):
             try:
                 await self.plugin_remove(name)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 logger.exception("plugin %s failed to stop", name)
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
