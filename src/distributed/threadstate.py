@@ -117,16 +117,27 @@ def block_on(future: concurrent.futures.Future[Any], timeout: float | None) -> N
         block(lambda limit: bool(concurrent.futures.wait((future,), limit).done), timeout, lambda: None)
 
 
-def leave_place_later(loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
-    """For coroutines, before they await the network: a coroutine task that still waits in a moment leaves its place.
+class awaiting:
+    """What :func:`block` is for threads, for coroutines: ``with awaiting(loop):`` around each await of the network.
 
-    It needs no place to go on, its thread only waits for it; so it does not take one again. The handle is to be
-    cancelled after the wait; None outside of such tasks.
+    A coroutine task that still waits after a moment leaves its place. It needs none to go on, its thread only waits for
+    it; so it does not take one again.
     """
-    run = current_run.get()
-    if run is None or run[0].task is not run[1] or run[0].seceded:
-        return None
-    return loop.call_later(PATIENCE, run[0].executor.secede, run[0])
+
+    __slots__ = ("_leaving", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._leaving: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        run = current_run.get()
+        if run is not None and run[0].task is run[1] and not run[0].seceded:
+            self._leaving = self._loop.call_later(PATIENCE, run[0].executor.secede, run[0])
+
+    def __exit__(self, *exc: object) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
 
 
 def _block(attempt: Callable[[float], bool], timeout: float | None, check: Callable[[], None]) -> bool:

@@ -125,9 +125,15 @@ async def coroutine_waits(n: int) -> Any:
     return sum(await client.gather(client.map(operator.add, [n], [1])))
 
 
+async def coroutine_in_the_order_of_completion(n: int) -> Any:
+    futures = get_client().map(operator.add, [n, n], [1, 2])
+    return min([await future async for future in as_completed(futures)])
+
+
 EVERY_WAY = [
     *(compute, dask_compute, get, persist, bag, compute_sync, result, exception, gather, wait_for_all),
     *(in_the_order_of_completion, executor, under_a_lock, in_a_block, coroutine, coroutine_waits),
+    coroutine_in_the_order_of_completion,
 ]
 
 
@@ -222,9 +228,14 @@ def call_an_actor(actor: Any, n: int) -> Any:
     return actor.add(n).result()
 
 
-def test_tasks_wait_for_actors(client: Client):
+async def call_an_actor_in_a_coroutine(actor: Any, n: int) -> Any:
+    return await actor.add(n)
+
+
+@pytest.mark.parametrize("call", [call_an_actor, call_an_actor_in_a_coroutine])
+def test_tasks_wait_for_actors(client: Client, call: Any):
     actor = client.submit(Slow, actor=True).result(timeout=SECONDS)
-    futures = [client.submit(call_an_actor, actor, n, pure=False) for n in range(3)]
+    futures = [client.submit(call, actor, n, pure=False) for n in range(3)]
     assert [future.result(timeout=SECONDS) for future in futures] == [1, 2, 3]
 
 

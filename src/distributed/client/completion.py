@@ -16,7 +16,7 @@ from distributed.client.gather import unpack_all
 from distributed.client.state.records import EACH, ClientTask, Waiter
 from distributed.loops import seconds
 from distributed.protocol.messages import Key
-from distributed.threadstate import block
+from distributed.threadstate import awaiting, block
 
 
 class _Waiting(dict[Key, list[Future]]):
@@ -231,7 +231,8 @@ class as_completed:
                 self._sleepers.append((loop, sleeper))
             left = self._left()
             try:
-                await asyncio.wait_for(sleeper, left)
+                with awaiting(loop):
+                    await asyncio.wait_for(sleeper, left)
             except TimeoutError:
                 self._left()
         return True

@@ -16,6 +16,7 @@ from distributed.loops import outcome_of, post, seconds
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, unpack
 from distributed.protocol.unpickling import STACK_GLOBAL
+from distributed.threadstate import awaiting
 
 if TYPE_CHECKING:
     from distributed.client.session import Session
@@ -218,7 +219,8 @@ class GatherMixin:
         inner = self._session.loop.asyncio_loop
         if asyncio.get_running_loop() is inner:
             return await self._result(future)
-        return await outcome_of(post(self._session.loop, self._result(future)))
+        with awaiting(asyncio.get_running_loop()):
+            return await outcome_of(post(self._session.loop, self._result(future)))
 
     async def _wait_tasks(self, tasks: list[ClientTask], timeout: float | str | None = None) -> None:
         """Wait until all are done. Raises ``TimeoutError``."""

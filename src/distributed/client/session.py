@@ -22,7 +22,7 @@ from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
 from distributed.loops import Loop, seconds, sync
 from distributed.protocol.messages import CLOSING, ClientHeartbeat, CloseClient, Message
-from distributed.threadstate import leave_place_later
+from distributed.threadstate import awaiting
 from distributed.waits import LeftBehind, LoopStoppedError, Wait
 
 logger = logging.getLogger(__name__)
@@ -188,19 +188,14 @@ class Session:
 
         waiter = Waiter(mode, wake, eager=eager)
         self.post(self.state.handle_wait, waiter, tasks)
-        leaving = leave_place_later(self._asyncio_loop)
         try:
-            if timeout is None:
-                await future
-                return True
-            await asyncio.wait_for(future, timeout)
+            with awaiting(self._asyncio_loop):
+                await (future if timeout is None else asyncio.wait_for(future, timeout))
             return True
         except TimeoutError:
             return False
         finally:
             waiter.abandon()
-            if leaving is not None:
-                leaving.cancel()
 
     def watch(self, tasks: Iterable[ClientTask], wake: Callable[[], Any]) -> Waiter:
         """A waiter whose ``wake`` is called each time some of the tasks are done, with their keys in ``ready``."""
@@ -448,11 +443,11 @@ class Session:
                 if asked and deadline is not None:
                     kwargs["timeout"] = max(0.0, deadline - self._asyncio_loop.time())
                 connection = self.connection
-                leaving = leave_place_later(self._asyncio_loop)
                 try:
-                    return await connection.request(
-                        op, kwargs, once=order, settled=self._orders.settled, again=repeatable
-                    )
+                    with awaiting(self._asyncio_loop):
+                        return await connection.request(
+                            op, kwargs, once=order, settled=self._orders.settled, again=repeatable
+                        )
                 except CommClosedError:
                     # it may have been raised by the operation itself, about somebody else
                     if not connection.closed:
@@ -461,9 +456,6 @@ class Session:
                         raise CommClosedError(f"the client was closed before {op!r} was answered") from None
                     asked = self._answers
                     await asyncio.sleep(0)  # on_close has been called by now, or is called next
-                finally:
-                    if leaving is not None:
-                        leaving.cancel()
         finally:
             self._orders.end(order)
 

@@ -26,7 +26,7 @@ from distributed.forks import end_child
 from distributed.loops import as_loop, outcome_of, post, seconds
 from distributed.protocol.errors import pack_error, unpack_error
 from distributed.protocol.payload import Serialized, pack, unpack
-from distributed.threadstate import block_on, current_run, current_slot, thread_state
+from distributed.threadstate import awaiting, block_on, current_run, current_slot, thread_state
 from distributed.worker import context
 from distributed.worker.executor import Slot
 
@@ -87,7 +87,11 @@ class ActorFuture(BaseActorFuture[T]):
             del self  # no cycle through the traceback
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return outcome_of(self._outcome).__await__()
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T:
+        with awaiting(asyncio.get_running_loop()):
+            return await outcome_of(self._outcome)
 
     def __repr__(self) -> str:
         return f"<ActorFuture: {'done' if self.done() else 'pending'}>"
