@@ -23,7 +23,7 @@ from distributed.protocol.messages import (
     WorkerStatusChanged,
 )
 from distributed.protocol.payload import unpack
-from distributed.worker.state import Close, Gather, diagram
+from distributed.worker.state import Close, Gather, WorkerState, diagram
 
 # ---------------------------------------------------------------- running
 
@@ -619,3 +619,20 @@ def test_what_stands_on_a_task_that_is_returned_as_it_should_start_is_returned_w
     assert copied == ReplicasAdded(["d"], [100])
     assert (returned.keys, returned.reason) == (["x", "y"], "missing")
     assert bench.states == {"d": "memory"}
+
+
+def test_a_pause_outlives_an_order_to_leave() -> None:
+    """The order may be called off, and may have crossed the word of the pause."""
+    state = WorkerState("tcp://w")
+    state.set_status("paused")
+    state.drain(0.0)
+    state.handle(SetWorkerStatus("closing_gracefully"), 0.0)
+    state.handle(SetWorkerStatus("running"), 0.0)
+    assert state.status == "paused"
+    assert state.drain(0.0)[0] == [WorkerStatusChanged("paused")]
+    state.handle(SetWorkerStatus("closing_gracefully"), 0.0)
+    state.set_status("running")  # there is room again
+    assert state.status == "closing_gracefully"
+    assert state.drain(0.0)[0] == []
+    state.handle(SetWorkerStatus("running"), 0.0)
+    assert state.status == "running"

@@ -254,7 +254,7 @@ class World:
         if self.scheduler is None:
             self.scheduler = Scheduler(self, SETTINGS)
         for worker in list(self.workers.values()):
-            if worker.machine.status == "paused":
+            if worker.machine.own_status == "paused":
                 worker.machine.set_status("running")
                 worker.turn()
         self.keep_workers()

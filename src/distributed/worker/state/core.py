@@ -33,6 +33,7 @@ class Core:
         self.data: MutableMapping[Key, Any] = {} if data is None else data
         self.nthreads = nthreads
         self.status = "running"
+        self.own_status = "running"  # that of its own accord: "paused" while memory is short
         self.tasks: dict[Key, TaskState] = {}
         self.discarded: dict[Key, TaskState] = {}
         self.functions: dict[bytes, Function] = {}

@@ -358,11 +358,17 @@ class WorkerState(Replicas):
     # ------------------------------------------------------------ the worker itself
 
     def _handle_set_status(self, message: SetWorkerStatus, now: float) -> None:
-        self._set_status(message.status)
+        """One that paused itself stays so when it need not leave after all; the scheduler may have missed it."""
+        if message.status == "running" and self.own_status == "paused":
+            self._set_status("paused")
+            self.outbox.send(WorkerStatusChanged("paused"))
+        else:
+            self._set_status(message.status)
 
     def set_status(self, status: str) -> None:
-        """The worker itself changes its status; the scheduler is told."""
-        if status != self.status:
+        """The worker itself changes its status; the scheduler is told, unless the worker leaves anyway."""
+        self.own_status = status
+        if status != self.status and self.status != "closing_gracefully":
             self._begin(f"status-{status}")
             self._set_status(status)
             self.outbox.send(WorkerStatusChanged(status))
