@@ -23,6 +23,13 @@ def no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISTRIBUTED_KEY", raising=False)
 
 
+def test_certificates_that_are_not_used_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        Security(tls_client_cert="of this test", tls_max_version=1.2)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("tls_client_cert, tls_max_version: this release does not encrypt")
+
+
 def test_known_parameters_are_kept() -> None:
     security = Security(
         require_encryption=True,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from distributed.exceptions import SecurityError
 from distributed.security.keys import ClusterKey, find_key
+
+logger = logging.getLogger("distributed.security")
 
 #: Parameter -> its place in the configuration.
 _TLS_PARAMETERS = {
@@ -94,6 +98,9 @@ class Security:
         self._key = key
         self.key_file = os.fspath(key_file) if key_file is not None else None
         self.extra_conn_args = dict(kwargs.pop("extra_conn_args", None) or {})
+        unused = tuple(name for name in _TLS_PARAMETERS if kwargs.get(name) is not None)
+        if unused:
+            _tell_unused(unused)
         for name, setting in _TLS_PARAMETERS.items():
             given = kwargs.pop(name, None)
             setattr(self, name, given if given is not None else get(f"distributed.comm.tls.{setting}", None))
@@ -165,6 +172,14 @@ def as_security(given: Any) -> Any:
     if isinstance(given, Mapping):
         return Security(**given)
     raise TypeError(f"security must be a Security, or a dict of its parameters, not {given!r}")
+
+
+@functools.lru_cache(maxsize=8)
+def _tell_unused(names: tuple[str, ...]) -> None:
+    """Once: whoever has certificates must not believe that they are in use."""
+    logger.warning(
+        "%s: this release does not encrypt connections, only the cluster key proves them", ", ".join(names)
+    )
 
 
 def _truth(value: Any, setting: str) -> bool:
