@@ -207,6 +207,8 @@ class Run:
                 self.lines.clear()
             else:
                 self.lines.append(line)
+                if word == "slow":
+                    print(line, end="", flush=True)
 
     def player_ended(self) -> None:
         """By a fault, a complaint, or because it is through."""

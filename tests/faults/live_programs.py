@@ -17,6 +17,8 @@ from serial_reference import Seen, Serial
 from distributed import Client, Event, Queue, Variable, as_completed, fire_and_forget
 
 PATIENCE = 100.0
+#: Steps that take longer are told of.
+SLOW = 15.0
 
 
 def collection(kind: str, salt: int, n: int) -> Any:
@@ -295,12 +297,15 @@ def compare(
         if judge is None:
             continue
         say(f"{i}: {step}")
+        began = time.monotonic()
         try:
             seen = Seen(live.do(step))
         except Exception as error:
             # its traceback holds futures in the frames of what failed
             seen = Seen(None, error.with_traceback(None))
         live.keep_only(serial.slots)
+        if (taken := time.monotonic() - began) > SLOW:
+            print(f"slow {program.seed} step {i}, {taken:.0f} s: {step}", flush=True)
         if complaint := judge(seen, accidents()):
             return f"step {i}, {step}: {complaint}"
     return ""

@@ -69,6 +69,7 @@ class Generator:
         self.nclients = self.random.choice([1, 1, 2])
         self.slots: dict[str, Slot] = {}
         self.keys: dict[str, Any] = {}  # of all slots that ever were
+        self.whose: dict[str, tuple[int, Any]] = {}
         self.users: dict[Any, set[int]] = {}  # clients that have had work under a name
         self.kept: set[str] = set()  # slots whose futures lie in a queue or a variable
         self.steps: list[Step] = []
@@ -142,6 +143,7 @@ class Generator:
         fails = fails or any(self.slots[i].fails for i in inputs)
         self.slots[name] = Slot(client, key, ancestors, fails)
         self.keys[name] = key
+        self.whose[name] = client, key
         return name
 
     def some_slots(self, client: int, most: int) -> list[str]:
@@ -159,7 +161,7 @@ class Generator:
             return
         names = {name}
         if gone.key is not None:
-            names |= {o for o, slot in self.slots.items() if slot[:2] == gone[:2]}
+            names |= {other for other, whose in self.whose.items() if whose == gone[:2]}
         for other in [o for o, slot in self.slots.items() if o in names or names & slot.ancestors]:
             del self.slots[other]
 

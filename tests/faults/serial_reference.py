@@ -21,7 +21,6 @@ class Outcome(NamedTuple):
     errors: frozenset[int] = frozenset()
     lossy: bool = False  # stands on scattered data, which may be lost with its worker
     ancestors: frozenset[str] = frozenset()
-    whose: Any = None  # client and key, where the key was given
 
 
 class Seen(NamedTuple):
@@ -68,6 +67,7 @@ class Serial:
 
     def __init__(self) -> None:
         self.slots: dict[str, Outcome] = {}
+        self.whose: dict[str, Any] = {}  # client and key of all slots that ever were, where the key was given
         self.queues: dict[str, list[Any]] = {}
         self.variables: dict[str, Any] = {}
         self.datasets: dict[str, Any] = {}
@@ -121,8 +121,8 @@ class Serial:
                 return bulk(salt, size, *values)
             return (mix if function == "mix" else other_mix)(salt, *values)
 
-        whose = None if key is None else (step.client, key)
-        self.slots[step.out] = self.outcome(inputs, value)._replace(whose=whose)
+        self.whose[step.out] = None if key is None else (step.client, key)
+        self.slots[step.out] = self.outcome(inputs, value)
         return just(None)
 
     def expect_map(self, step: Step, salt: int, outs: list[str], delay: float) -> Judge:
@@ -152,8 +152,8 @@ class Serial:
         return just(None)
 
     def expect_cancel(self, step: Step, slot: str, keep: bool) -> Judge:
-        whose = self.slots[slot].whose
-        names = {slot} | {n for n, one in self.slots.items() if whose is not None and one.whose == whose}
+        whose = self.whose.get(slot)
+        names = {slot} | {name for name, other in self.whose.items() if whose is not None and other == whose}
         for name in [n for n, one in self.slots.items() if n in names or names & one.ancestors]:
             del self.slots[name]
         return just(None)

@@ -7,6 +7,7 @@ is not sent. Or only the connection breaks in between.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import broken_answers
 import pytest
 from fault_bench import FaultBench
 from fault_tasks import inc
+from system_bench import wait_until
 
 from distributed import Client, Event, Lock, Queue, Semaphore, Variable, WorkerPlugin
 from distributed.exceptions import UnknownOutcomeError
@@ -214,6 +216,26 @@ def test_data_of_a_worker_that_dies_goes_to_another(fragile: tuple[Client, Path]
     assert client.gather(futures) == [1, 2, 3, 4]
     everywhere = client.scatter(7, broadcast=True)
     assert client.submit(inc, everywhere).result(timeout=30) == 8
+
+
+def _nordered(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.state.ordered)
+
+
+def test_copies_are_not_waited_for_from_a_worker_that_died(fragile: tuple[Client, Path]) -> None:
+    client, _ = fragile
+    worker = {w["name"]: address for address, w in client.scheduler_info()["workers"].items()}
+    process = client.run(os.getpid, workers=[worker["fragile"]])[worker["fragile"]]
+    future = client.submit(inc, 1, workers=[worker["sound"]])
+    assert future.result(timeout=30) == 2
+    os.kill(process, signal.SIGSTOP)
+    copying = threading.Thread(target=client.replicate, args=[[future]])
+    copying.start()
+    wait_until(lambda: client.run_on_scheduler(_nordered), "the copy is ordered")
+    os.kill(process, signal.SIGKILL)
+    copying.join(30)
+    assert not copying.is_alive()
+    assert list(client.who_has([future])[future.key]) == [worker["sound"]]
 
 
 def test_a_worker_that_dies_while_it_runs_a_function(fragile: tuple[Client, Path]) -> None:

@@ -239,6 +239,16 @@ def test_tasks_wait_for_actors(client: Client, call: Any):
     assert [future.result(timeout=SECONDS) for future in futures] == [1, 2, 3]
 
 
+def compute_while_another_directs_dask(_: Any) -> int:
+    """As beside a task that has ``worker_client()``: dask's configuration belongs to the whole process."""
+    with dask.config.set(scheduler="dask.distributed"):
+        return int(dask.delayed(operator.add)(1, 2).compute())
+
+
+def test_a_task_has_a_client_whatever_another_told_dask(client: Client):
+    assert client.submit(compute_while_another_directs_dask, None).result(timeout=SECONDS) == 3
+
+
 def look_at_what_is_there(future: Any) -> int:
     future = get_client().submit(operator.add, 1, 1)
     wait([future])

@@ -438,6 +438,8 @@ class Client(
     def current(cls, allow_global: bool = True) -> Client:
         """The client of this context, or (``allow_global``) the default one. Raises ``ValueError`` without one."""
         client = current.current_client(allow_global)
+        if client is None and allow_global:
+            client = current.client_of_task()
         if client is None:
             raise ValueError("no client is current: make one with distributed.Client(address) first")
         return client

@@ -158,6 +158,12 @@ def _same(ours: str, other: Any) -> bool:
     return bool(ours) and ours == str(other).removeprefix("tcp://")
 
 
+def client_of_task() -> Client | None:
+    """That of the worker whose task runs here; None outside of tasks."""
+    own = getattr(_task_worker(), "_get_client", None)
+    return None if own is None else own(timeout=5)
+
+
 def _task_worker() -> Any:
     """The worker whose task runs here; None outside of tasks."""
     slot = current_slot()

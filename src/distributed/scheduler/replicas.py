@@ -98,9 +98,7 @@ class Replicas(SchedulerBase):
             When there are no such workers.
         """
         await self.mustered()
-        chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
-        if not chosen:
-            raise ValueError(f"replicate: {self.why_none_takes_data(workers)}")
+        chosen = self._running(workers)
         if n is not None and n < 1:
             raise ValueError(
                 f"replicate: n must be at least 1, not {n}; to drop results, release their futures"
@@ -113,10 +111,18 @@ class Replicas(SchedulerBase):
         while orders := self._missing_copies(keys, chosen, wanted, branching_factor):
             self._order(orders)
             await self._arrived(orders, deadline)
+            chosen = self._running(workers)  # some may have been lost, or have come
+            wanted = len(chosen) if n is None else min(n, len(chosen))
             if time.monotonic() > deadline:
                 raise TimeoutError(f"replicate: copies are lost as fast as they are made, in {_TIMEOUT:g} s")
         self._refuse_immovable(keys, wanted)
         return {"status": "OK"}
+
+    def _running(self, workers: Iterable[Any] | None) -> list[WorkerState]:
+        chosen = [ws for ws in self.select_workers(workers) if ws.status == "running"]
+        if not chosen:
+            raise ValueError(f"replicate: {self.why_none_takes_data(workers)}")
+        return chosen
 
     def _refuse_immovable(self, keys: Iterable[Key], wanted: int) -> None:
         """Raise ImmovableDataError where a result has fewer copies than wanted, for it cannot be copied."""
