@@ -14,7 +14,6 @@ import click
 
 from distributed import config, system
 from distributed.cli import options
-from distributed.cli.streams import write_line
 from distributed.cli.utils import Fatal, Stop, first, pid_file, run_command, say, tell
 from distributed.collector import tune_garbage_collector
 from distributed.host import parse_ports
@@ -323,7 +322,7 @@ def _announce(worker_address: str, scheduler_address: str) -> None:
     say(f"Start worker at:            {options.without_scheme(worker_address)}")
     say(f"Registered with center at:  {options.without_scheme(scheduler_address)}")
     # dask-jobqueue and others that start this command wait for these words there.
-    write_line(f"Registered to: {scheduler_address}", sys.stderr)
+    print(f"Registered to: {scheduler_address}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

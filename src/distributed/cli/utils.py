@@ -11,7 +11,6 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
-from distributed.cli.streams import hold_standard_descriptors, write_line
 from distributed.exceptions import UntrustedPathError
 from distributed.forks import on_signal, own_loop
 from distributed.private_files import write_private
@@ -159,12 +158,12 @@ def pid_file(path: str | None) -> Iterator[None]:
 
 def say(text: str) -> None:
     """One line on standard output, at once: programs read it."""
-    write_line(text, sys.stdout)
+    print(text, flush=True)
 
 
 def tell(command: str, text: str) -> None:
     """One line for people, on standard error."""
-    write_line(f"{command}: {text}", sys.stderr)
+    print(f"{command}: {text}", file=sys.stderr, flush=True)
 
 
 def fail(command: str, error: BaseException | str, status: int = 1) -> NoReturn:
@@ -185,9 +184,7 @@ def run_command(command: str, main: Callable[[], Coroutine[Any, Any, int]]) -> N
     from distributed.exceptions import SecurityError
     from distributed.loop_threads import new_event_loop, run_through
 
-    hold_standard_descriptors()
     uploads.own_process = True
-
     outlive_readers()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
