@@ -268,12 +268,25 @@ class Session:
                 # where it is closed, on_close comes next, and then everything is told again
                 with contextlib.suppress(CommClosedError):
                     connection.send_all(messages)
+        if state.taken:
+            self._warn_of_taken()
         if state._woken:
             for waiter in state.take_woken():
                 try:
                     waiter.wake()
                 except Exception:
                     logger.exception("waking %s failed", waiter.wake)
+
+    def _warn_of_taken(self) -> None:
+        taken, self.state.taken = self.state.taken, []
+        more = f" (and {len(taken) - 1} other keys)" if len(taken) > 1 else ""
+        logger.warning(
+            "the key %r%s was submitted with other work than it stands for: futures on it, or on what was computed "
+            "from it, are still held, so the new future has that one's result. Release or cancel them before, or "
+            "choose another key",
+            taken[0],
+            more,
+        )
 
     # ------------------------------------------------------------ the connection
 
