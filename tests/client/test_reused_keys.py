@@ -285,6 +285,23 @@ def test_a_variable_keeps_its_work(client: Client) -> None:
     variable.delete()
 
 
+def test_a_variable_does_not_pass_other_work_off_as_its_own(cluster: LocalCluster, client: Client) -> None:
+    """What it holds was cancelled for all; its key is used for something else."""
+    variable = Variable("cancelled", client)
+    future = client.submit(old, key="job")
+    wait(future)
+    variable.set(future)
+    future.cancel(force=True)
+    again = client.submit(new, key="job")
+    assert again.result(timeout=10) == "new"
+    with pytest.raises(Exception, match="job"):
+        variable.get(timeout=10).result(timeout=10)
+    with Client(cluster, set_as_default=False) as other, pytest.raises(Exception, match="job"):
+        Variable("cancelled", other).get(timeout=10).result(timeout=10)
+    assert client.submit(plus, again).result(timeout=10) == "new+"
+    variable.delete()
+
+
 def test_many_threads(client: Client) -> None:
     """Each gives its keys up and uses them again, as fast as it can."""
     wrong: list[Any] = []

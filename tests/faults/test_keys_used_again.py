@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fault_bench import FaultBench, worker_pid
+from fault_bench import FaultBench
 from fault_tasks import inc, notes, one, plus, two
 from system_bench import Command, wait_until
 
@@ -63,7 +63,7 @@ def test_a_worker_that_was_given_up_comes_back_with_other_work(
 ) -> None:
     bench.configure(scheduler__worker_ttl="1s", worker__reconnect_timeout="30s")
     scheduler, address = bench.scheduler()
-    command = bench.worker(address, "--name", "frozen")
+    command = bench.worker(address, "--name", "frozen", "--no-nanny")
     with Client(address) as client:
         client.wait_for_workers(1)
         delay = 5.0 if what == "runs" else 0.0
@@ -102,7 +102,7 @@ def test_a_worker_that_was_given_up_comes_back_with_other_work(
 @contextmanager
 def stopped(command: Command, scheduler: Command) -> Iterator[None]:
     """While a worker is stopped and counts as dead."""
-    pid = worker_pid(command)
+    pid = command.process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: scheduler.errors("counted as dead"), "it counts as dead")

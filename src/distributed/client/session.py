@@ -108,6 +108,11 @@ class Session:
         """Count a new future on a key; the record to read its status from."""
         known = self.state.tasks.get(task.key)
         if known is not None and known.status not in ("cancelled", "lost"):
+            if task.work and known.work and task.work != known.work:
+                task.reason = "the key stands for other work by now"
+                task.nfutures = -1
+                task.status = "cancelled"
+                return task
             task = known
         self.post(self.state.handle_want, (task,))
         return task

@@ -26,8 +26,8 @@ from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskSpec, TaskState
 
-#: Why a client that comes back does not get its key again.
-GIVEN_AWAY = "while this client was away its key was used for other work"
+#: Why a client that comes back, or has a future from elsewhere, does not get what it means by a key.
+GIVEN_AWAY = "the key stands for other work by now"
 
 
 def add_client(s: Index, name: str) -> ClientState:

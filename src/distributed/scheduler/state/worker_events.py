@@ -410,8 +410,10 @@ def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[An
     ws = s.workers.get(address)
     cs = s.clients.get(client) if client is not None else None
     for key, nbytes, typename, *rest in data:
-        work = rest[0] if rest else b""
         ts = s.tasks.get(key)
+        work = (
+            rest[0] if rest else b"" if ts is None else ts.work
+        )  # where it is not said, it is what is meant
         if ts is not None and not works.may_be(s, ts, work):
             if ws is not None:
                 _other_data(s, ws, ts)
