@@ -196,6 +196,8 @@ class FakeScheduler(Server):
         broadcast: Any = False,
         client: str = "",
         timeout: float = 5,
+        works: Any = None,
+        number: int = 0,
     ) -> list[Any]:
         if not self.has_worker:
             raise TimeoutError("no workers are running")

@@ -189,3 +189,25 @@ def sizes(one: bytes, other: bytes) -> int:
 
 def soak_sum(parts: list[int]) -> int:
     return sum(parts)
+
+
+def one(folder: str, *, delay: float = 0.0) -> str:
+    """What a key stands for first."""
+    return _said("one", folder, delay)
+
+
+def two(folder: str, *, delay: float = 0.0) -> str:
+    """What it stands for then."""
+    return _said("two", folder, delay)
+
+
+def _said(what: str, folder: str, delay: float) -> str:
+    note(folder, f"{what} begins")
+    if delay:
+        time.sleep(delay)
+    note(folder, what)
+    return what
+
+
+def plus(x: str) -> str:
+    return f"{x}+"

@@ -92,6 +92,8 @@ def test_every_message_type_travels() -> None:
         "list[bool]": [True, False],
         "list[TaskError]": [TaskError(b"e", blamed_key=("a", 1))],
         "list[bytes]": [b"i"],
+        "list[bytes] | None": [b"i", b"j"],
+        "list[tuple[WireKey, bytes]]": [(("a", 1), b"w")],
         "list[int]": [1, 2],
         "list[float]": [0.5],
         "list[str]": ["s"],
@@ -233,6 +235,6 @@ def test_every_column_of_a_message_that_can_be_halved_is_named() -> None:
         lists = [
             name
             for name, text in cls.__annotations__.items()
-            if text.startswith("list") and name not in ("holders", "calls")
+            if text.startswith("list") and name not in ("holders", "calls", "dep_works")
         ]
         assert list(columns) == lists

@@ -591,8 +591,8 @@ def test_what_a_new_scheduler_is_told():
             taken = [bench.queued.pop(ts.key) for ts in instruction.tasks if ts.key in bench.queued]
             bench.state.taken_back(instruction, taken)
     bench.state.forget_unsent()
-    assert bench.state.holding() == [["done", 28, "int"]]
-    assert bench.state.running() == [["long", 4]]
+    assert bench.state.holding() == [["done", 28, "int", b""]]
+    assert bench.state.running() == [["long", 4, b""]]
     [message] = bench.turn()
     assert isinstance(message, TasksErred)
     assert message.keys == ["running"]

@@ -150,7 +150,7 @@ class History:
         state.scheduler_lost()
         self.turn()
         state.forget_unsent()
-        running = {key for key, _ in state.running()}
+        running = {key for key, *_ in state.running()}
         self.asked = {key: seq for key, seq in self.asked.items() if key in running}
         state.handle(PutFunctions([b"f"], [b"blob"]), self.bench.now)
 

@@ -611,8 +611,8 @@ def test_after_a_lost_connection_it_registers_with_what_it_holds_and_runs():
             scheduler.said.clear()
             scheduler.streams[worker.address].abort()
             said = (await until(lambda: scheduler.registered[1:]))[0]
-            assert [key for key, _, _ in said["holding"]] == ["x"]
-            assert said["running"] == [["long", 2]]
+            assert [key for key, *_ in said["holding"]] == ["x"]
+            assert said["running"] == [["long", 2, b""]]
             go.set()
             await until(lambda: "long" in scheduler.finished())
             assert list(worker.data) == ["x", "long"]
@@ -665,7 +665,7 @@ def test_what_finished_meanwhile_is_told_after_the_registration():
         async with second:
             await until(lambda: "long" in second.finished())
             [said] = second.registered
-            assert [key for key, _, _ in said["holding"]] == ["long"]
+            assert [key for key, *_ in said["holding"]] == ["long"]
             assert said["running"] == []
             await worker.close()
 

@@ -187,7 +187,8 @@ class Future(TaskRef):
         if packing.as_task_ref:
             return TaskRef, (self.key,)
         refs.note(self)
-        return _rebuild, (self.key,)
+        work = self._task.work
+        return _rebuild, (self.key, work) if work else (self.key,)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._bound()._await(self).__await__()
@@ -215,9 +216,10 @@ def make_future(client: Client, task: ClientTask) -> Future:
     return future
 
 
-def _rebuild(key: Any) -> Future:
-    """Unpickle: bound to the client of this process when first used."""
+def _rebuild(key: Any, work: bytes = b"") -> Future:
+    """Unpickle: bound to the client of this process when first used. ``work``: what the key stood for."""
     future = Future(key)
+    future._task.work = work
     refs.note(future)
     return future
 

@@ -152,30 +152,33 @@ class GatherMixin:
             return {}
         got: dict[Key, Payload] = {}
         if direct is not False:
-            by_worker: dict[str, list[Key]] = {}
+            by_worker: dict[str, list[ClientTask]] = {}
             for task in tasks:
-                by_worker.setdefault(task.worker, []).append(task.key)
+                by_worker.setdefault(task.worker, []).append(task)
             batches = [
-                (worker, keys[i : i + BATCH])
-                for worker, keys in by_worker.items()
+                (worker, held[i : i + BATCH])
+                for worker, held in by_worker.items()
                 if worker
-                for i in range(0, len(keys), BATCH)
+                for i in range(0, len(held), BATCH)
             ]
             for part in await asyncio.gather(*(self._get_data(*batch) for batch in batches)):
                 got.update(part)
         missing = [task.key for task in tasks if task.key not in got]
         if missing and not direct:
-            reply = await self._session.call("gather", keys=missing)
+            more = _works_of(task for task in tasks if task.key not in got)
+            reply = await self._session.call("gather", keys=missing, **more)
             got.update((key, payload) for key, payload in reply.get("data") or ())
         return got
 
-    async def _get_data(self, worker: str, keys: list[Key]) -> dict[Key, Payload]:
-        """What one worker holds of these keys; nothing if it cannot be reached."""
+    async def _get_data(self, worker: str, tasks: list[ClientTask]) -> dict[Key, Payload]:
+        """What one worker holds of these results; nothing if it cannot be reached."""
+        keys = [task.key for task in tasks]
+        more = _works_of(tasks)
         pause = 0.01
         while True:
             try:
                 connection = await self._pool.connect(worker)
-                reply = await connection.call("get_data", keys=keys, who=self.id)  # type: ignore[attr-defined]
+                reply = await connection.call("get_data", keys=keys, who=self.id, **more)  # type: ignore[attr-defined]
             except (OSError, TimeoutError):
                 return {}
             if reply["status"] != "busy":
@@ -226,6 +229,12 @@ class GatherMixin:
         """Wait until all are done. Raises ``TimeoutError``."""
         if not await self._session.wait_async(tasks, seconds(timeout)):
             raise TimeoutError(f"{tasks[0].key} is not done within {timeout} s")
+
+
+def _works_of(tasks: Iterable[ClientTask]) -> dict[str, Any]:
+    """What is meant by keys that do not say it themselves, as a keyword of the question for them."""
+    works = [[task.key, task.work] for task in tasks if task.work]
+    return {"works": works} if works else {}
 
 
 def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Future]]:

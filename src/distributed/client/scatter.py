@@ -84,9 +84,18 @@ class ScatterMixin:
             for value, payload, name in zip(values, payloads, names, strict=True)
         ]
         # Counted before anything is sent: what the scheduler says of these keys from now on finds them.
-        tasks = [ClientTask(key) for key in keys]
+        works = [
+            b"" if name is None else digest(payload, b"data")
+            for name, payload in zip(names, payloads, strict=True)
+        ]
+        tasks = [ClientTask(key, named=bool(work), work=work) for key, work in zip(keys, works, strict=True)]
         futures: list[Future] = [make_future(self, task) for task in tasks]  # type: ignore[arg-type]
         session.post(session.state.handle_scatter, tasks)
+        session.flush()
+        named = {}
+        if any(works):
+            pairs = [[key, work] for key, work in zip(keys, works, strict=True) if work]
+            named = {"works": pairs, "number": session.state.numbered}
         distinct = dict(zip(keys, payloads, strict=True))
         try:
             reply = await session.call(
@@ -97,18 +106,20 @@ class ScatterMixin:
                 broadcast=broadcast,
                 client=self.id,  # type: ignore[attr-defined]
                 timeout=_limit(timeout),
+                **named,
             )
         except BaseException:
             session.post(session.state.handle_cancel, keys, False, "scatter failed")
             raise
-        where = _where(reply)
+        where = _where(reply)  # where a key stands for other work, the scheduler says what becomes of that
+        came = [(key, type(value).__name__) for key, value in zip(keys, values, strict=True) if key in where]
         session.post(
             session.state.handle_message,
             TasksInMemory(
-                keys,
-                [None] * len(keys),
-                [type(value).__name__ for value in values],
-                [where.get(key, "") for key in keys],
+                [key for key, _ in came],
+                [None] * len(came),
+                [typename for _, typename in came],
+                [where[key] for key, _ in came],
             ),
         )
         session.flush()

@@ -108,6 +108,11 @@ class Session:
         """Count a new future on a key; the record to read its status from."""
         known = self.state.tasks.get(task.key)
         if known is not None and known.status not in ("cancelled", "lost"):
+            if task.work and known.work and task.work != known.work:
+                task.reason = "the key stands for other work by now"
+                task.nfutures = -1
+                task.status = "cancelled"
+                return task
             task = known
         self.post(self.state.handle_want, (task,))
         return task
@@ -268,12 +273,25 @@ class Session:
                 # where it is closed, on_close comes next, and then everything is told again
                 with contextlib.suppress(CommClosedError):
                     connection.send_all(messages)
+        if state.taken:
+            self._warn_of_taken()
         if state._woken:
             for waiter in state.take_woken():
                 try:
                     waiter.wake()
                 except Exception:
                     logger.exception("waking %s failed", waiter.wake)
+
+    def _warn_of_taken(self) -> None:
+        taken, self.state.taken = self.state.taken, []
+        more = f" (and {len(taken) - 1} other keys)" if len(taken) > 1 else ""
+        logger.warning(
+            "the key %r%s was submitted with other work than it stands for: futures on it, or on what was computed "
+            "from it, are still held, so the new future has that one's result. Release or cancel them before, or "
+            "choose another key",
+            taken[0],
+            more,
+        )
 
     # ------------------------------------------------------------ the connection
 

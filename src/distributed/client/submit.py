@@ -107,13 +107,15 @@ class SubmitMixin:
         packer = Packer(function, self)
         payload, deps = packer.pack(args, kwargs)
         name = name_of(func)
+        named = key is not None
         if key is None:
             key = packer.key(name, payload) if pure and not options.actor else f"{name}-{uuid.uuid4().hex}"
         else:
             check_key(key)
+        made = ClientTask(key, self._record(function, name, options), payload, deps, named=named)
         task = session.state.tasks.get(key)
-        if task is None or not task.reusable:
-            task = ClientTask(key, self._record(function, name, options), payload, deps)
+        if task is None or deps or not task.reusable or (named and task.is_other(made)):
+            task = made  # with dependencies: only the loop knows what their keys stand for by now
         future = make_future(self, task)  # type: ignore[arg-type]
         session.submit([task])
         if packer.inside:
@@ -180,6 +182,7 @@ class SubmitMixin:
         )
         name = name_of(func)
         keys: Iterator[Key] | None = None
+        named = False
         prefix = name
         if isinstance(key, list | tuple) and not (isinstance(key, tuple) and key and not iterables):
             rows = list(rows)
@@ -190,6 +193,7 @@ class SubmitMixin:
             if len(set(key)) != len(key):
                 raise ValueError("key= lists a key twice")
             keys = iter(key)
+            named = True
         elif key is not None:
             prefix = str(key)
         if keys is None and (not pure or options.actor):
@@ -197,7 +201,7 @@ class SubmitMixin:
             keys = (f"{prefix}-{token[:20]}{i:012x}" for i in itertools.count())
         call = self._record(function, name, options)
         kwargs = {label: self._sent_once(value, options.priority) for label, value in kwargs.items()}
-        return self._map_rows(Packer(function, self), call, prefix, rows, kwargs, keys)
+        return self._map_rows(Packer(function, self), call, prefix, rows, kwargs, keys, named)
 
     def _map_rows(
         self,
@@ -207,6 +211,7 @@ class SubmitMixin:
         rows: Iterable[tuple[Any, ...]],
         kwargs: dict[str, Any],
         keys: Iterator[Key] | None,
+        named: bool,
     ) -> list[Future]:
         """The loop over the elements: what stands here costs every task."""
         session = self._session
@@ -250,8 +255,8 @@ class SubmitMixin:
                     else:
                         key = packer.key(prefix, payload)
                     task = known(key)
-                    if task is None or not task.reusable:
-                        task = ClientTask(key, call, payload, deps)
+                    if task is None or named or deps or not task.reusable:
+                        task = ClientTask(key, call, payload, deps, named=named)
                     tasks.append(task)
                     future = new_future(future_class)
                     future.key = key  # type: ignore[assignment]

@@ -13,6 +13,7 @@ import contextlib
 import inspect
 import queue
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from concurrent.futures import Future as ConcurrentFuture
@@ -144,6 +145,8 @@ class Actor:
         Of the task that made it.
     worker : Worker, optional
         Known to users of the field; found out.
+    token : str
+        Of the object itself: another actor may come under the key.
 
     Examples
     --------
@@ -154,10 +157,11 @@ class Actor:
     1
     """
 
-    def __init__(self, cls: type, address: str, key: Any, worker: Any = None) -> None:
+    def __init__(self, cls: type, address: str, key: Any, worker: Any = None, token: str = "") -> None:
         self._cls = cls
         self._address = address
         self._key = key
+        self._token = token
         self._instance: Any = None
         self._host: Any = None
         self._client: Any = None
@@ -170,7 +174,7 @@ class Actor:
     @classmethod
     def _hosted(cls, instance: Any, worker: Any, key: Any) -> Actor:
         """The one that holds the object itself."""
-        actor = cls(type(instance), worker.address, key, worker)
+        actor = cls(type(instance), worker.address, key, worker, uuid.uuid4().hex)
         actor._instance = instance
         actor._host = worker
         return actor
@@ -191,11 +195,11 @@ class Actor:
         """In a task or actor of the very worker that it lives on: the one that holds the object; else this."""
         slot = current_slot() if self._instance is None else None
         if slot is not None and slot.executor.worker.address == self._address:
-            return slot.executor.worker.extensions["actors"].find(self._key) or self
+            return slot.executor.worker.extensions["actors"].find(self._key, self._token) or self
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Actor, (self._cls, self._address, self._key)
+        return Actor, (self._cls, self._address, self._key, None, self._token)
 
     def __repr__(self) -> str:
         return f"<Actor: {self._cls.__name__}, key={self._key}>"
@@ -204,7 +208,7 @@ class Actor:
         return sorted({*super().__dir__(), *(name for name in dir(self._cls) if not name.startswith("_"))})
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("_cls", "_instance"):
+        if name.startswith("__") or name in ("_cls", "_instance", "_token"):
             raise AttributeError(name)
         if callable(getattr(self._cls, name, None)):
             return _Method(self, name)
@@ -236,6 +240,7 @@ class _Method:
             "function": self._name,
             "args": pack(args),
             "kwargs": pack(kwargs),
+            "token": actor._token,
         }
         future._outcome = post(client.loop, _ask(client, actor, "actor_execute", request))
         return future
@@ -245,7 +250,9 @@ class _Method:
 
 
 async def _fetch_attribute(client: Any, actor: Actor, name: str) -> Any:
-    return await _ask(client, actor, "actor_attribute", {"actor": actor._key, "attribute": name})
+    return await _ask(
+        client, actor, "actor_attribute", {"actor": actor._key, "attribute": name, "token": actor._token}
+    )
 
 
 async def _ask(client: Any, actor: Actor, op: str, request: dict[str, Any]) -> Any:
@@ -334,8 +341,10 @@ class WorkerActors:
     def end(self) -> None:
         """After every call; in a child that a method made, its end."""
 
-    async def actor_execute(self, actor: Any, function: str, args: Any, kwargs: Any) -> dict[str, Any]:
-        found = self.find(actor)
+    async def actor_execute(
+        self, actor: Any, function: str, args: Any, kwargs: Any, token: str = ""
+    ) -> dict[str, Any]:
+        found = self.find(actor, token)
         if found is None:
             return {"status": "missing"}
         try:
@@ -345,8 +354,8 @@ class WorkerActors:
         except Exception as error:
             return _failure(error)
 
-    def actor_attribute(self, actor: Any, attribute: str) -> dict[str, Any]:
-        found = self.find(actor)
+    def actor_attribute(self, actor: Any, attribute: str, token: str = "") -> dict[str, Any]:
+        found = self.find(actor, token)
         if found is None:
             return {"status": "missing"}
         try:
@@ -366,10 +375,12 @@ class WorkerActors:
         future._outcome = post(loop, self._call(actor, name, args, kwargs))
         return future
 
-    def find(self, key: Any) -> Actor | None:
-        """The actor that lives here under this key."""
+    def find(self, key: Any, token: str = "") -> Actor | None:
+        """The actor that lives here under this key, if it is the one of this token."""
         found = self.worker.data.get(key)
-        return found if isinstance(found, Actor) and found._instance is not None else None
+        if not isinstance(found, Actor) or found._instance is None:
+            return None
+        return found if token in ("", found._token) else None
 
     async def _call(self, actor: Actor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         method = getattr(actor._instance, name)

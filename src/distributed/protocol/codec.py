@@ -190,10 +190,10 @@ _COLUMNS: dict[type[Message], tuple[str, ...]] = {
     m.PutFunctions: ("ids", "blobs"),
     m.SubmitTasks: ("keys", "args", "deps"),
     m.SubmitGraph: ("which", "keys", "args", "deps", "ndependents", "wanted"),
-    m.RunTasks: ("keys", "args", "seqs", "deps"),
+    m.RunTasks: ("keys", "args", "seqs", "deps", "works"),
     m.TasksFinished: ("keys", "seqs", "nbytes", "durations", "types", "values"),
     m.TasksErred: ("keys", "seqs", "errors"),
-    m.TasksInMemory: ("keys", "values", "types", "workers"),
+    m.TasksInMemory: ("keys", "values", "types", "workers", "works"),
     m.TasksErredForClient: ("keys", "errors"),
 }
 

@@ -23,6 +23,13 @@ The words used in the fields:
 ``seq``
     The scheduler's running number of one submission of a key. It orders tasks of equal priority (lower first) and
     tells a late answer about an earlier task of the same key from an answer about this one.
+``work``
+    What a key stands for: 16 bytes of hash of function, arguments and the works of the dependencies, made by the
+    scheduler; empty where the key itself is such a hash. Two results are the same only if key and work are. A column
+    of works is empty where all its works are.
+``number``, ``heard``
+    A client numbers the messages that say what keys stand for; ``heard`` is the last such number that the scheduler
+    knew. What is said of a key whose present work was told later is about an earlier one. Negative: that is no matter.
 """
 
 from __future__ import annotations
@@ -143,6 +150,8 @@ class SubmitTasks(Message):
     ``deps`` is None when no task has any, else one list of keys a task; every dependency was submitted or wanted
     earlier in the same stream. ``wanted`` False: these are inner nodes of a graph, the client holds no future on them.
     A key that is already known keeps its running or finished task; the client's interest is added to it.
+    ``named``: somebody chose these keys, so that other work may come under them; else they are hashes of their work.
+    ``again``: told before, perhaps to another scheduler: never to be computed by other work that has the key now.
     """
 
     fn: bytes
@@ -152,6 +161,9 @@ class SubmitTasks(Message):
     deps: list[list[WireKey]] | None = None
     options: TaskOptions = TaskOptions()
     wanted: bool = True
+    named: bool = False
+    again: bool = False
+    number: int = 0
 
 
 class SubmitGraph(Message):
@@ -160,7 +172,8 @@ class SubmitGraph(Message):
     ``calls`` are the functions, names and options in use here, ``which[i]`` is that of task i. Every dependency was
     submitted or wanted earlier in the same stream. ``ndependents[i]`` says how many tasks of the whole graph, here or
     in pieces to come, list the task in ``deps``: what is announced so is computed at once and kept for them.
-    ``wanted[i]``: the client holds a future on it. A graph that ends early drops what was announced.
+    ``wanted[i]``: the client holds a future on it. A graph that ends early drops what was announced. Keys of graphs are
+    names that somebody chose.
     """
 
     graph: int
@@ -172,12 +185,17 @@ class SubmitGraph(Message):
     ndependents: list[int]
     wanted: list[bool]
     last: bool = False
+    number: int = 0
 
 
 class WantKeys(Message):
-    """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled."""
+    """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled.
+
+    ``works``: what they stand for, where the client knows.
+    """
 
     keys: list[WireKey]
+    works: list[bytes] = []
 
 
 class ReleaseKeys(Message):
@@ -231,6 +249,8 @@ class TasksInMemory(Message):
     values: list[WirePayload]
     types: list[str]
     workers: list[str]
+    works: list[bytes] = []
+    heard: int = -1
 
 
 class TasksErredForClient(Message):
@@ -238,6 +258,7 @@ class TasksErredForClient(Message):
 
     keys: list[WireKey]
     errors: list[TaskError]
+    heard: int = -1
 
 
 class TasksCancelled(Message):
@@ -246,6 +267,7 @@ class TasksCancelled(Message):
     keys: list[WireKey]
     reason: str = ""
     msg: str = ""
+    heard: int = -1
 
 
 class TasksRefused(Message):
@@ -256,6 +278,7 @@ class TasksRefused(Message):
 
     keys: list[WireKey]
     missing: list[WireKey]
+    heard: int = -1
 
 
 class CancelAnswered(Message):
@@ -268,12 +291,26 @@ class TasksLost(Message):
     """Results told before are gone and will be computed again (or come as an error): back to pending."""
 
     keys: list[WireKey]
+    heard: int = -1
+
+
+class KeysTaken(Message):
+    """These keys stand for other work than the client submitted, which somebody needs: ``works``.
+
+    What the client is told of them from here on is about that work.
+    """
+
+    keys: list[WireKey]
+    works: list[bytes]
+    heard: int = -1
 
 
 class LineageCut(Message):
     """How to compute these is forgotten, and what only they stood on: they are data now, held on their own account."""
 
     keys: list[WireKey]
+    works: list[bytes] = []
+    heard: int = -1
 
 
 #: Topic of the event that ends a network: ``data`` is the reason, and there will be no scheduler to come back to.
@@ -309,7 +346,8 @@ class RunOptions(msgspec.Struct, array_like=True, frozen=True, omit_defaults=Tru
 class RunTasks(Message):
     """Run these. Columns are parallel; ``deps`` as in SubmitTasks.
 
-    ``holders`` says of every distinct dependency its size in bytes and the addresses that hold it.
+    ``holders`` says of every distinct dependency its size in bytes and the addresses that hold it; ``dep_works`` its
+    work, where it has one.
     """
 
     fn: bytes
@@ -320,6 +358,8 @@ class RunTasks(Message):
     deps: list[list[WireKey]] | None = None
     holders: list[tuple[WireKey, int, list[str]]] = []
     options: RunOptions = RunOptions()
+    works: list[bytes] | None = None
+    dep_works: list[tuple[WireKey, bytes]] = []
 
 
 class FreeKeys(Message):
@@ -342,9 +382,10 @@ class StealTasks(Message):
 
 
 class AcquireReplicas(Message):
-    """Fetch copies of these results from their ``holders`` (as in RunTasks)."""
+    """Fetch copies of these results from their ``holders`` (as in RunTasks; ``works`` as its ``dep_works``)."""
 
     holders: list[tuple[WireKey, int, list[str]]]
+    works: list[tuple[WireKey, bytes]] = []
 
 
 class SetWorkerStatus(Message):
@@ -389,7 +430,8 @@ class TasksReturned(Message):
     """Tasks given back unstarted; the worker holds nothing of them.
 
     ``reason`` is "stolen" (answer to StealTasks; ``refused`` are those that had started or were not there), "missing"
-    (dependencies could not be had: ``missing`` lists key and the addresses that did not deliver) or "closing".
+    (dependencies could not be had: ``missing`` lists key and the addresses that did not deliver, ``works`` what was
+    meant by some of them) or "closing".
     """
 
     keys: list[WireKey]
@@ -397,6 +439,7 @@ class TasksReturned(Message):
     reason: str
     refused: list[WireKey] = []
     missing: list[tuple[WireKey, list[str]]] = []
+    works: list[tuple[WireKey, bytes]] = []
 
 
 class LongRunning(Message):
@@ -411,12 +454,14 @@ class ReplicasAdded(Message):
 
     keys: list[WireKey]
     nbytes: list[int]
+    works: list[bytes] = []
 
 
 class ReplicasMissing(Message):
-    """Copies that could not be had, and the addresses that did not deliver."""
+    """Copies that could not be had, and the addresses that did not deliver; ``works`` as in TasksReturned."""
 
     missing: list[tuple[WireKey, list[str]]]
+    works: list[tuple[WireKey, bytes]] = []
 
 
 class ResultsImmovable(Message):
@@ -475,6 +520,7 @@ SchedulerToClient: TypeAlias = (
     | TasksRefused
     | CancelAnswered
     | TasksLost
+    | KeysTaken
     | LineageCut
     | ClientEvent
 )

@@ -48,7 +48,9 @@ class Serialized:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Serialized):
             return NotImplemented
-        return [bytes(f) for f in self.frames] == [bytes(f) for f in other.frames]
+        if len(self.frames) != len(other.frames) or self.nbytes != other.nbytes:
+            return False
+        return all(bytes(a) == bytes(b) for a, b in zip(self.frames, other.frames, strict=True) if a is not b)
 
     __hash__ = None  # type: ignore[assignment]
 

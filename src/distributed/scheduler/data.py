@@ -25,8 +25,12 @@ class DataOperations(SchedulerBase):
     def data_handlers(self) -> dict[str, Any]:
         return {"gather": self.gather, "scatter": self.scatter, "add_data": self.add_data}
 
-    async def gather(self, keys: list[Key], serializers: Any = None) -> dict[str, Any]:
+    async def gather(
+        self, keys: list[Key], serializers: Any = None, works: Iterable[tuple[Key, bytes]] = ()
+    ) -> dict[str, Any]:
         """Bring results here and on to the caller. ``serializers`` is not used.
+
+        ``works``: what is meant by some of the keys; where they stand for other work now, that is missing.
 
         Returns
         -------
@@ -39,11 +43,14 @@ class DataOperations(SchedulerBase):
         stuck: dict[Key, tuple[Any, Any]] = {}  # the payload that says so, and who has it and why
         missing = list(keys)
         tried: dict[Key, set[str]] = {}
+        meant = dict(works)
         while missing:
             plan: dict[str, list[Key]] = {}
             for key in missing:
                 ts = self.state.tasks.get(key)
                 holders = [ws.address for ws in ts.who_has] if ts is not None else []
+                if ts is not None and ts.work and meant.setdefault(key, ts.work) != ts.work:
+                    continue
                 untried = [address for address in holders if address not in tried.setdefault(key, set())]
                 if untried:
                     tried[key].add(untried[0])
@@ -51,7 +58,10 @@ class DataOperations(SchedulerBase):
             if not plan:
                 break
             answers = await asyncio.gather(
-                *(self._get_data(address, batch) for address, batch in plan.items())
+                *(
+                    self._get_data(address, batch, [(key, meant[key]) for key in batch if key in meant])
+                    for address, batch in plan.items()
+                )
             )
             found: list[Any] = []
             for (address, batch), answer in zip(plan.items(), answers, strict=True):
@@ -63,7 +73,7 @@ class DataOperations(SchedulerBase):
                 found += [pair for pair in pairs if pair[0] not in refused]
                 if len(pairs) < len(batch):
                     here = {pair[0] for pair in pairs}
-                    gone = [key for key in batch if key not in here]
+                    gone = [key for key in batch if key not in here and self._still_means(key, meant)]
                     self.state.not_delivered(address, gone, time.monotonic())
                     self.schedule_flush()
             data += found
@@ -76,16 +86,23 @@ class DataOperations(SchedulerBase):
         reply = {"status": "OK", "data": data + [pair for pair, _ in refusals]}
         return {**reply, "immovable": [entry for _, entry in refusals]} if refusals else reply
 
-    async def _get_data(self, address: str, keys: list[Key]) -> dict[str, Any] | None:
+    def _still_means(self, key: Key, meant: Mapping[Key, bytes]) -> bool:
+        ts = self.state.tasks.get(key)
+        return ts is not None and ts.work == meant.get(key, b"")
+
+    async def _get_data(
+        self, address: str, keys: list[Key], works: list[tuple[Key, bytes]]
+    ) -> dict[str, Any] | None:
         """The answer of a worker to ``get_data``; None if it could not be asked, or is busy."""
+        question = {"keys": keys, "who": "scheduler", **({"works": works} if works else {})}
         try:
-            answer = await self.pool(address).get_data(keys=keys, who="scheduler")
+            answer = await self.pool(address).get_data(**question)
         except (CommClosedError, ConnectError):
             stream = self._streams.get(address)
             if stream is None:
                 return None
             try:  # it came here, though there is no way to it
-                answer = await stream.request("get_data", {"keys": keys, "who": "scheduler"})
+                answer = await stream.request("get_data", question)
             except CommClosedError:
                 return None
         return answer if answer["status"] == "OK" else None
@@ -99,6 +116,8 @@ class DataOperations(SchedulerBase):
         broadcast: bool | int = False,
         timeout: float | None = 5.0,
         data: Mapping[Key, Any] | None = None,
+        works: Iterable[tuple[Key, bytes]] = (),
+        number: int = 0,
     ) -> list[list[Any]]:
         """Hand data to workers, spread over their threads, or (``broadcast``) a copy to all or to that many.
 
@@ -114,6 +133,11 @@ class DataOperations(SchedulerBase):
             A copy to each, or to so many.
         timeout : float
             Seconds to wait for a worker.
+        works : iterable of (key, bytes)
+            What keys stand for that somebody chose. Where one stands for other work that is needed, its data is not
+            taken, and its client is told.
+        number : int
+            The client's number of this.
         data : mapping, optional
             In place of keys and payloads, for code inside the scheduler: objects by key, pickled here.
 
@@ -130,20 +154,31 @@ class DataOperations(SchedulerBase):
             keys, payloads = list(data), [pack(value) for value in data.values()]
         elif keys is None or payloads is None:
             raise TypeError("scatter needs keys= and payloads=, or data=")
-        await self.mustered()
-        deadline = time.monotonic() + (5.0 if timeout is None else timeout)
-        left = dict(zip(keys, payloads, strict=True))
-        who_has: dict[Key, list[str]] = {}
-        failed: set[str] = set()  # processes that were lost before they had taken what was for them
-        while left:
-            targets = await self._receivers(workers, deadline, failed)
-            placed = self._place(list(left), list(left.values()), targets, broadcast)
-            who_has |= await self._hand_over(placed, targets, client, failed)
-            left = {key: payload for key, payload in left.items() if key not in who_has}
-        return [[key, who_has[key]] for key in dict.fromkeys(keys)]
+        meant = dict(works)
+        taken, named = self.state.name_data(client, meant, number, time.monotonic())
+        try:
+            await self.mustered()
+            deadline = time.monotonic() + (5.0 if timeout is None else timeout)
+            left = {key: payload for key, payload in zip(keys, payloads, strict=True) if key not in taken}
+            who_has: dict[Key, list[str]] = {}
+            failed: set[str] = set()  # processes that were lost before they had taken what was for them
+            while left:
+                targets = await self._receivers(workers, deadline, failed)
+                placed = self._place(list(left), list(left.values()), targets, broadcast)
+                who_has |= await self._hand_over(placed, targets, client, failed, meant)
+                left = {key: payload for key, payload in left.items() if key not in who_has}
+        finally:
+            self.state.data_named(named, time.monotonic())
+            self.schedule_flush()
+        return [[key, who_has[key]] for key in dict.fromkeys(keys) if key in who_has]
 
     async def _hand_over(
-        self, placed: dict[str, list[Any]], targets: list[WorkerState], client: str | None, failed: set[str]
+        self,
+        placed: dict[str, list[Any]],
+        targets: list[WorkerState],
+        client: str | None,
+        failed: set[str],
+        works: Mapping[Key, bytes],
     ) -> dict[Key, list[str]]:
         """Give workers data; who has what of it. Workers that are lost meanwhile are noted in ``failed``."""
         stream = None if client is None else self._streams.get(client)
@@ -155,14 +190,18 @@ class DataOperations(SchedulerBase):
         try:
             answers += await asyncio.gather(
                 *(
-                    self.pool(address).update_data(data=pairs, nfrees=nfrees[address])
+                    self.pool(address).update_data(
+                        data=pairs,
+                        nfrees=nfrees[address],
+                        works=[(key, works[key]) for key, _ in pairs if key in works],
+                    )
                     for address, pairs in placed.items()
                 ),
                 return_exceptions=True,
             )
             if client is not None and self._streams.get(client) is not stream:
                 client = None  # it lost this call with its connection: nobody holds futures on the data
-            who_has = self._taken_in(placed, answers, targets, client)
+            who_has = self._taken_in(placed, answers, targets, client, works)
         finally:
             for address, pairs in placed.items():
                 self.state.scatter_ended(address, [key for key, _ in pairs], time.monotonic())
@@ -193,6 +232,7 @@ class DataOperations(SchedulerBase):
         answers: list[Any],
         targets: list[WorkerState],
         client: str | None,
+        works: Mapping[Key, bytes],
     ) -> dict[Key, list[str]]:
         """Note what workers took in; who has what of it."""
         present = {address: ws.server_id for address, ws in self.state.workers.items()}
@@ -203,13 +243,13 @@ class DataOperations(SchedulerBase):
                 # It may have them all the same, and be on its way back without having named these.
                 self.state.note_strays(address, [key for key, _ in pairs], time.monotonic())
                 continue
-            self.add_data(client, address, answer["data"])
+            self.add_data(client, address, [[*entry, works.get(entry[0], b"")] for entry in answer["data"]])
             for key, _ in pairs:
                 who_has.setdefault(key, []).append(address)
         return who_has
 
     def add_data(self, client: str | None, worker: str, data: list[Any]) -> None:
-        """``data`` ([[key, nbytes, type], ...]) was put into a worker's memory; ``client`` holds futures on it."""
+        """``data`` ([[key, nbytes, type, work], …]) came into a worker's memory; ``client`` holds futures on it."""
         self.state.add_data(worker, client, [tuple(entry) for entry in data], time.monotonic())
         self.schedule_flush()
 

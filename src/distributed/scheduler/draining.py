@@ -57,7 +57,8 @@ class Draining(Introspection):
         tasks = self.state.tasks
         new = [key for key in message.keys if key not in tasks]
         if new:
-            self.send_to_peer(client, TasksCancelled(new, "draining", REFUSAL))
+            # whatever the client said of them, this is the answer
+            self.send_to_peer(client, TasksCancelled(new, "draining", REFUSAL, heard=message.number))
         return bool(new)
 
     def check_drained(self, now: float) -> bool:

@@ -301,7 +301,9 @@ class Replicas(SchedulerBase):
     def add_keys(self, worker: str, keys: Iterable[Key] = (), stimulus_id: str | None = None) -> str:
         """A worker says that it holds copies of these too."""
         found = list(keys)
-        self._heard_from_worker(worker, ReplicasAdded(found, [0] * len(found)))
+        tasks = self.state.tasks
+        works = [tasks[key].work if key in tasks else b"" for key in found]
+        self._heard_from_worker(worker, ReplicasAdded(found, [0] * len(found), works))
         return "OK"
 
     def release_worker_data(self, key: Key, worker: str, stimulus_id: str = "") -> None:

@@ -145,7 +145,11 @@ class WorkerBase(Server):
         results: list[tuple[Any, Packed, int]] | None = None
         immovable: list[Any] = []
         try:
-            answer = await (self._ask_by_detour if detour else self._ask_peer)(peer, keys, patience)
+            question: dict[str, Any] = {"keys": keys}
+            works = self.state.fetching.works(peer)
+            if works:
+                question["works"] = list(works.items())
+            answer = await (self._ask_by_detour if detour else self._ask_peer)(peer, question, patience)
             busy = answer["status"] == "busy"
             if answer["status"] == "OK":
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
@@ -169,12 +173,12 @@ class WorkerBase(Server):
             self.state.gather_failed(peer, now, busy=busy, unreachable=unreachable)
         self.turn()
 
-    async def _ask_peer(self, peer: str, keys: list[Key], patience: float) -> Any:
+    async def _ask_peer(self, peer: str, question: dict[str, Any], patience: float) -> Any:
         connection = await self.pool.connect(peer, timeout=min(PEER_CONNECT, connect_timeout()))
-        return await connection.call("get_data", timeout=patience, keys=keys, who=self.address)
+        return await connection.call("get_data", timeout=patience, who=self.address, **question)
 
-    async def _ask_by_detour(self, peer: str, keys: list[Key], patience: float) -> Any:
+    async def _ask_by_detour(self, peer: str, question: dict[str, Any], patience: float) -> Any:
         """Have the scheduler fetch them, from this peer or whoever has them."""
         if self.stream is None:
             raise CommClosedError("there is no connection to the scheduler now")
-        return await self.stream.request("gather", {"keys": keys}, timeout=2 * patience)
+        return await self.stream.request("gather", question, timeout=2 * patience)

@@ -59,9 +59,14 @@ class Operations(WorkerBase):
     # ------------------------------------------------------------ data
 
     async def get_data(
-        self, comm: Any = None, keys: Iterable[Key] = (), who: str | None = None, serializers: Any = None
+        self,
+        comm: Any = None,
+        keys: Iterable[Key] = (),
+        who: str | None = None,
+        serializers: Any = None,
+        works: Iterable[tuple[Key, bytes]] = (),
     ) -> dict[str, Any]:
-        """Results held here. ``comm`` and ``serializers`` are not used.
+        """Results held here. ``comm`` and ``serializers`` are not used. ``works``: what is meant by some of the keys.
 
         Returns
         -------
@@ -72,6 +77,9 @@ class Operations(WorkerBase):
         """
         tasks = self.state.tasks
         held = [(key, self.data.raw(key)) for key in keys if key in self.data]
+        if works:
+            meant = dict(works)
+            held = [(key, value) for key, value in held if meant.get(key) in (None, tasks[key].work)]
         total = sum(tasks[key].nbytes for key, _ in held if key in tasks)
         if total < OFFLOAD_NBYTES:
             return self._packed(*_pack_all(held, self.address))
@@ -93,9 +101,13 @@ class Operations(WorkerBase):
         return {"status": "OK", "data": data, "immovable": stuck}
 
     async def update_data(
-        self, data: list[Any], stimulus_id: str | None = None, nfrees: int = 0
+        self,
+        data: list[Any],
+        stimulus_id: str | None = None,
+        nfrees: int = 0,
+        works: Iterable[tuple[Key, bytes]] = (),
     ) -> dict[str, Any]:
-        """Take scattered data: pairs of key and payload. ``nfrees`` as in :class:`WorkerState.scattered`.
+        """Take scattered data: pairs of key and payload; others as in :class:`WorkerState.scattered`.
 
         Returns
         -------
@@ -108,7 +120,7 @@ class Operations(WorkerBase):
             items = await asyncio.to_thread(lambda: [_take_in(key, payload) for key, payload in data])
         while self.introducing:
             await self.introduced.wait()
-        self.state.scattered(items, nfrees)
+        self.state.scattered(items, nfrees, dict(works))
         self.turn()
         return {"status": "OK", "data": [[key, nbytes, typename] for key, _, nbytes, typename in items]}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distributed.client.state.records import Call, ClientTask, mirror
+from distributed.client.state import works
+from distributed.client.state.records import ENDED, Call, ClientTask, mirror
 from distributed.protocol.messages import SubmitGraph
 from distributed.protocol.payload import nbytes
 
@@ -44,14 +45,8 @@ class GraphPiece:
         """Append a task on which ``ndependents`` tasks of the whole graph depend."""
         call = task.call
         assert call is not None
-        number = self._numbers.get(call)
-        if number is None:
-            number = self._numbers[call] = len(self.calls)
-            self.calls.append(call)
-            self.message.calls.append((call.function.id, call.name, call.options))
-            self.nbytes += call.function.nbytes
         message = self.message
-        message.which.append(number)
+        message.which.append(self._number(call))
         message.keys.append(task.key)
         message.args.append(task.args)
         message.deps.append(list(task.deps))
@@ -60,6 +55,23 @@ class GraphPiece:
         self.tasks.append(task)
         args = task.args
         self.nbytes += len(args) if type(args) is bytes else nbytes(args)
+
+    def _number(self, call: Call) -> int:
+        number = self._numbers.get(call)
+        if number is None:
+            number = self._numbers[call] = len(self.calls)
+            self.calls.append(call)
+            self.message.calls.append((call.function.id, call.name, call.options))
+            self.nbytes += call.function.nbytes
+        return number
+
+    def say(self, i: int, task: ClientTask) -> None:
+        """What the i-th key stands for is this, not what was appended."""
+        assert task.call is not None
+        message = self.message
+        message.which[i] = self._number(task.call)
+        message.args[i] = task.args
+        message.deps[i] = list(task.deps)
 
     @property
     def full(self) -> bool:
@@ -77,14 +89,23 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
     message = piece.message
     told_before = piece.connection == state.nconnections
     pinned = state.pinned.setdefault(message.graph, [])
-    for task, wanted in zip(piece.tasks, message.wanted, strict=True):
+    number = state._outbox.number(message)
+    for i, (task, wanted) in enumerate(zip(piece.tasks, message.wanted, strict=True)):
+        task.named = True
         have = known.setdefault(task.key, task)
+        new = have is task
+        if not new and (have.status in ENDED or have.is_other(task)):
+            have = works.other_work(state, have, task)
+            if have.is_other(task):
+                piece.say(i, have)
+        if have is task:
+            task.told = number
         if have is not task:
             if wanted:
                 state._join(have, task)
             else:
                 state._adopt(have, task)
-        elif not task.nfutures and not task.ndependents:
+        elif new and not task.nfutures and not task.ndependents:
             for dep in task.deps:
                 state._depend(dep)
         if wanted:

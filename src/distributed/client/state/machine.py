@@ -19,16 +19,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distributed.client.state import fired, graphs
+from distributed.client.state import fired, graphs, works
 from distributed.client.state.graphs import GraphPiece
 from distributed.client.state.outbox import MAX_NBYTES, MAX_TASKS, Outbox
-from distributed.client.state.records import ANY, EACH, FAILED, Call, ClientTask, Waiter, mirror
+from distributed.client.state.records import ANY, EACH, ENDED, FAILED, Call, ClientTask, Waiter, mirror
 from distributed.client.state.table import TRANSITIONS, following
 from distributed.client.state.validation import validate
 from distributed.protocol.messages import (
     CancelAnswered,
     ClientEvent,
     Key,
+    KeysTaken,
     LineageCut,
     Message,
     SubmitTasks,
@@ -45,6 +46,8 @@ MAX_DROPPED = 10_000
 #: Keys that the log of events remembers for :meth:`ClientState.story`.
 LOG_NKEYS = 100_000
 
+#: More than any number of a message.
+ANY_NUMBER = 1 << 62
 
 _MEMORY, _ERRED, _LOST = following("memory"), following("erred"), following("lost")
 
@@ -70,6 +73,8 @@ class ClientState:
         self.fired: dict[Key, None] = {}
         #: Dependencies of forgotten tasks, still to be counted off: the shell calls :meth:`drop_parked` turn by turn.
         self.parked: list[tuple[Key, ...]] = []
+        #: Keys that were submitted with other work than they stand for; the shell says so to the user.
+        self.taken: list[Key] = []
         self.pinned: dict[int, list[ClientTask]] = {}  # of graphs that are not complete yet
         self.unpinning: list[ClientTask] = []  # of graphs that have just been completed
 
@@ -85,9 +90,15 @@ class ClientState:
             key = task.key
             have = known.setdefault(key, task)
             twin: ClientTask | None = None
+            if task.nfutures < 0:  # cancelled, and other work took its place: its futures stay cancelled
+                continue
             if have is not task:
-                twin, task = task, have
-                self._join(have, twin)
+                if have.status in ENDED or have.is_other(task):
+                    have = works.other_work(self, have, task)
+                    message = None
+                if have is not task:
+                    twin, task = task, have
+                    self._join(have, twin)
             elif not task.nfutures and not task.ndependents:  # new, or dropped and back again
                 task.status = "pending"
                 task.value = task.error = task.waiters = task.twins = None
@@ -95,8 +106,11 @@ class ClientState:
                 for dep in task.deps:
                     self._depend(dep)
             if wanted:
-                if task.nfutures == 0 or task.status in ("cancelled", "lost"):
-                    task.known = False  # the scheduler may have let it go
+                if task.status == "cancelled" and task.nfutures:  # since its new future was made
+                    task.nfutures += 1
+                    continue
+                if task.nfutures == 0 or task.status == "lost":
+                    task.known = task.shared = False  # the scheduler may have let it go
                     if task.status != "pending":
                         self._set(task, "submit")
                 task.nfutures += 1
@@ -106,17 +120,17 @@ class ClientState:
                 continue
             if task.call is None:
                 task.known = True
-                self._outbox.want((key,))
+                self._outbox.want((task,))
                 message = None
                 continue
-            if task.deps:
+            if task.deps or task.named:
                 self._tell_dependencies(task)
                 message = None
             if message is None or task.call is not call or len(message.keys) >= MAX_TASKS:
                 call = task.call
-                message = outbox.submitting(call, wanted)
+                message = outbox.submitting(call, wanted, task.named, task.again)
             args = task.args
-            if type(args) is bytes and message.deps is None and not task.deps:  # add(), without the call
+            if type(args) is bytes and message.deps is None and not task.deps and not task.named:  # add()
                 message.keys.append(key)
                 message.args.append(args)
                 outbox.open_nbytes += len(args)
@@ -140,16 +154,7 @@ class ClientState:
 
     def handle_scatter(self, tasks: Iterable[ClientTask]) -> None:
         """Data of the user that a call to the scheduler carries: it knows the keys and our interest by that."""
-        for task in tasks:
-            have = self.tasks.setdefault(task.key, task)
-            if have is not task:
-                self._join(have, task)
-            if have.status != "pending" and (have.nfutures == 0 or have.status in ("cancelled", "lost")):
-                self._set(have, "submit")
-            have.nfutures += 1
-            have.known = True
-            if have is not task:
-                mirror(have, task)
+        works.scatter(self, tasks)
 
     def handle_release(self, tasks: Iterable[ClientTask]) -> None:
         """One future on each of these died."""
@@ -157,7 +162,7 @@ class ClientState:
         known = self.tasks
         for task in tasks:
             have = known.get(task.key)
-            if have is None or have.nfutures == 0 or task.nfutures < 0:
+            if have is None or have.nfutures == 0 or task.nfutures < 0:  # of work before this
                 continue
             have.nfutures -= 1
             if have.nfutures == 0:
@@ -253,6 +258,9 @@ class ClientState:
         self._note("memory", message.keys)
         known = self.tasks
         unanswered = self._unanswered
+        heard = message.heard if message.heard >= 0 else ANY_NUMBER
+        if message.works:
+            works.learn(self, message)
         for key, value, typename, worker in zip(
             message.keys, message.values, message.types, message.workers, strict=True
         ):
@@ -260,7 +268,7 @@ class ClientState:
             if task is None:
                 continue
             after = _MEMORY.get(task.status)
-            if after is None:
+            if after is None or task.told > heard:
                 continue
             if unanswered and key in unanswered:
                 continue
@@ -277,7 +285,7 @@ class ClientState:
     def _on_erred(self, message: TasksErredForClient) -> None:
         self._note("erred", message.keys)
         for key, error in zip(message.keys, message.errors, strict=True):
-            task = self.tasks.get(key)
+            task = self._meant(key, message.heard)
             if task is not None and task.status in _ERRED and key not in self._unanswered:
                 task.error = error
                 task.value = None
@@ -286,31 +294,13 @@ class ClientState:
     def _on_cancelled(self, message: TasksCancelled) -> None:
         self._note("cancelled", message.keys)
         for key in message.keys:
-            task = self.tasks.get(key)
+            task = self._meant(key, message.heard)
             if key in self._unanswered:
                 continue
             if task is not None and TRANSITIONS.get((task.status, "cancelled")):
                 task.reason = _sentence(message.reason, message.msg)
                 self._doubt(task)
                 self._set(task, "cancelled")
-
-    def _on_refused(self, message: TasksRefused) -> None:
-        """What these need is told again, if it is known here how to compute it; else they are given up."""
-        self._note("refused", message.keys)
-        for key, missing in zip(message.keys, message.missing, strict=True):
-            task = self.tasks.get(key)
-            if task is None or missing not in task.deps:
-                continue
-            needed = self.tasks[missing]
-            self._doubt(task)
-            self._doubt(needed)
-            if needed.call is None and TRANSITIONS.get((task.status, "cancelled")):
-                task.reason = f"it depends on {missing!r}, which the scheduler does not know"
-                self._set(task, "cancelled")
-        for key in message.keys:
-            task = self.tasks.get(key)
-            if task is not None and task.status in ("pending", "finished"):
-                self._tell_if_unknown(task)
 
     def _on_cancel_answered(self, message: CancelAnswered) -> None:
         for key in message.keys:
@@ -323,20 +313,12 @@ class ClientState:
     def _on_lost(self, message: TasksLost) -> None:
         self._note("lost", message.keys)
         for key in message.keys:
-            task = self.tasks.get(key)
+            task = self._meant(key, message.heard)
             if task is not None and task.status in _LOST and key not in self._unanswered:
                 task.value = task.error = None
                 task.worker = ""
                 self._set(task, "lost")
                 self._tell_if_unknown(task)
-
-    def _on_cut(self, message: LineageCut) -> None:
-        self._note("cut", message.keys)
-        for key in message.keys:
-            task = self.tasks.get(key)
-            if task is not None and task.call is not None:
-                self.parked.append(task.deps)
-                task.call, task.args, task.deps = None, None, ()
 
     def _on_event(self, message: ClientEvent) -> None:
         self.topics.append(message)
@@ -355,6 +337,8 @@ class ClientState:
         self._some_unknown = True
         for task in self.tasks.values():
             task.known = False
+            task.told = 0
+            task.again = task.named or bool(task.deps)
         for task in list(self.tasks.values()):
             if task.nfutures and task.status in ("pending", "finished"):
                 self._tell_if_unknown(task)
@@ -399,6 +383,11 @@ class ClientState:
 
     # ------------------------------------------------------------ looking at it
 
+    @property
+    def numbered(self) -> int:
+        """How many times the scheduler was told what keys stand for."""
+        return self._outbox.numbered
+
     def is_wanted(self, key: Key) -> bool:
         """Whether a future on this key lives, so that the scheduler will say what becomes of it."""
         task = self.tasks.get(key)
@@ -424,9 +413,15 @@ class ClientState:
             have.twins = []
         have.twins.append(task)
 
+    def _meant(self, key: Key, heard: int) -> ClientTask | None:
+        """The record that a message is about; None where it is about an earlier work of the key."""
+        task = self.tasks.get(key)
+        return None if task is None or task.told > heard >= 0 else task
+
     def _adopt(self, have: ClientTask, task: ClientTask) -> None:
         """How to compute a key that was known by name only."""
-        if have.call is None and task.call is not None:
+        if have.call is None and not have.work and task.call is not None:
+            have.named = task.named
             have.call, have.args, have.deps = task.call, task.args, task.deps
             for dep in have.deps:
                 self._depend(dep)
@@ -470,10 +465,15 @@ class ClientState:
             for key in stack.pop():
                 dep = self.tasks[key]
                 dep.ndependents -= 1
-                if dep.ndependents == 0 and dep.nfutures == 0:
-                    if dep.call is None:
-                        data.append(key)
+                if dep.ndependents or (dep.nfutures and dep.status not in ENDED):
+                    continue
+                if dep.call is None or dep.shared:
+                    data.append(key)
+                if not dep.nfutures:
                     self._forget(dep)
+                elif dep.deps:
+                    stack.append(dep.deps)
+                    dep.call, dep.args, dep.deps = None, None, ()
         if data:
             self._outbox.release(data)
 
@@ -517,11 +517,11 @@ class ClientState:
     def _tell(self, task: ClientTask) -> None:
         """Submit one task, whose dependencies are known, to a scheduler that was not told of it."""
         task.known = True
-        if task.call is None:
-            self._outbox.want((task.key,))  # data of somebody: as a dependency it must be wanted, too
+        if task.call is None or task.shared:
+            self._outbox.want((task,))  # data of somebody: as a dependency it must be wanted, too
             return
         wanted = task.nfutures > 0 and task.status not in ("cancelled", "lost")
-        self._outbox.add(self._outbox.submitting(task.call, wanted), task)
+        self._outbox.add(self._outbox.submitting(task.call, wanted, task.named, task.again), task)
 
     def _tell_if_unknown(self, task: ClientTask) -> None:
         """Have the scheduler know of our interest: what has erred is not told to one that comes, or comes back."""
@@ -537,6 +537,8 @@ class ClientState:
         if after == "pending":
             task.value = None
         task.status = after
+        if after in ENDED and not task.ndependents:
+            works.let_go_of_deps(self, task)
         if task.waiters is not None or task.twins is not None:
             self._changed(task)
 
@@ -578,10 +580,11 @@ _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
     TasksInMemory: ClientState._on_memory,
     TasksErredForClient: ClientState._on_erred,
     TasksCancelled: ClientState._on_cancelled,
-    TasksRefused: ClientState._on_refused,
+    TasksRefused: works.refused,
     CancelAnswered: ClientState._on_cancel_answered,
     TasksLost: ClientState._on_lost,
-    LineageCut: ClientState._on_cut,
+    KeysTaken: works.taken,
+    LineageCut: works.cut,
     ClientEvent: ClientState._on_event,
 }
 

@@ -33,22 +33,25 @@ MAX_FUNCTION_NBYTES = 256 * 2**20
 class Outbox:
     """What will be sent next. The order of different kinds of messages is the order of the events."""
 
-    __slots__ = ("_call", "_put", "_put_nbytes", "messages", "open_nbytes")
+    __slots__ = ("_call", "_put", "_put_nbytes", "messages", "numbered", "open_nbytes")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.numbered = 0  # messages that said what keys stand for
         self.open_nbytes = 0  # arguments in the SubmitTasks at the end of messages
         self._call: Call | None = None  # of that message
         self._put: dict[bytes, Function] = {}  # what the scheduler knows, least recently used first
         self._put_nbytes = 0
 
-    def submitting(self, call: Call, wanted: bool) -> SubmitTasks:
+    def submitting(self, call: Call, wanted: bool, named: bool = False, again: bool = False) -> SubmitTasks:
         """The open message that a task of this call is appended to."""
         if self.messages:
             last = self.messages[-1]
             if (
                 type(last) is SubmitTasks
                 and last.wanted is wanted
+                and last.named is named
+                and last.again is again
                 and self._call is not None
                 and self._call.same(call)
                 and len(last.keys) < MAX_TASKS
@@ -58,12 +61,21 @@ class Outbox:
         self._put_function(call.function)
         self._call = call
         self.open_nbytes = 0
-        message = SubmitTasks(call.function.id, call.name, [], [], None, call.options, wanted)
+        message = SubmitTasks(call.function.id, call.name, [], [], None, call.options, wanted, named, again)
         self.messages.append(message)
         return message
 
+    def number(self, message: SubmitTasks | SubmitGraph) -> int:
+        """That of a message which says what keys stand for; the last so far."""
+        if not message.number:
+            self.numbered += 1
+            message.number = self.numbered
+        return message.number
+
     def add(self, message: SubmitTasks, task: ClientTask) -> None:
         """Append a task to the message that :meth:`submitting` gave."""
+        if task.named or task.deps:
+            task.told = task.told or self.number(message)
         message.keys.append(task.key)
         message.args.append(task.args)
         self.open_nbytes += len(task.args) if type(task.args) is bytes else OUT_OF_BAND_COUNTS
@@ -80,8 +92,13 @@ class Outbox:
         self._call = None
         self.messages.append(message)
 
-    def want(self, keys: Iterable[Key]) -> None:
-        self._extend(WantKeys, keys)
+    def want(self, tasks: Iterable[ClientTask]) -> None:
+        tasks = list(tasks)
+        self._extend(WantKeys, [task.key for task in tasks])
+        message: Any = self.messages[-1]
+        if message.works or any(task.work for task in tasks):
+            before = len(message.keys) - len(tasks) - len(message.works)
+            message.works += [*[b""] * before, *[task.work for task in tasks]]
 
     def release(self, keys: Iterable[Key]) -> None:
         self._extend(ReleaseKeys, keys)

@@ -71,6 +71,16 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
         False after a reconnection, when the present scheduler was not told about this task.
     twins
         Other records of the same key, made by threads that did not see this one yet; they mirror it.
+    named
+        The user chose the key, so other work may come under it.
+    told
+        Number of the message that told the scheduler what the key stands for; 0 where the key itself says it.
+    again
+        It was told before, to another connection.
+    work
+        What the scheduler says that the key stands for, as far as it has.
+    shared
+        The scheduler has other work under this key, which somebody needs: the result is that one's.
     """
 
     key: Any
@@ -88,6 +98,11 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
     known: bool = True
     waiters: list[Waiter] | None = None
     twins: list[ClientTask] | None = None
+    named: bool = False
+    told: int = 0
+    again: bool = False
+    work: bytes = b""
+    shared: bool = False
 
     def __repr__(self) -> str:
         return f"<ClientTask {self.key!r} {self.status}>"
@@ -101,6 +116,17 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
         """
         return self.call is not None and self.status != "cancelled" and self.status != "lost"
 
+    def is_other(self, task: ClientTask) -> bool:
+        """Whether another record is of other work under the same key, as far as both are known."""
+        mine, other = self.call, task.call
+        if mine is None or other is None:  # data
+            return task.named and other is None and (mine is not None or self.work != task.work)
+        return not (
+            (mine is other or mine.function.id == other.function.id)
+            and self.args == task.args
+            and self.deps == task.deps
+        )
+
 
 def mirror(task: ClientTask, twin: ClientTask) -> None:
     """Another record of a key shows what became of it. Its status comes last, see :class:`ClientTask`."""
@@ -108,6 +134,7 @@ def mirror(task: ClientTask, twin: ClientTask) -> None:
     twin.error = task.error
     twin.type = task.type
     twin.worker = task.worker
+    twin.work = task.work
     twin.reason = task.reason
     twin.status = task.status
 
@@ -117,6 +144,9 @@ ALL, ANY, EACH = "all", "any", "each"
 
 #: Statuses without a result to come.
 FAILED = frozenset(("error", "cancelled", "lost"))
+
+#: Statuses of records that are never computed again: a new one takes their place.
+ENDED = frozenset(("cancelled", "lost"))
 
 
 class Waiter:

@@ -21,9 +21,9 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("finished", "cancel"): "cancelled",
     ("error", "cancel"): "cancelled",
     ("error", "retry"): "pending",
-    ("cancelled", "submit"): "pending",
     ("lost", "submit"): "pending",
-    # These two only where no future lived: the scheduler may have forgotten.
+    # These three only where no future lived: the scheduler may have forgotten.
+    ("cancelled", "submit"): "pending",
     ("finished", "submit"): "pending",
     ("error", "submit"): "pending",
     ("pending", "abandoned"): "lost",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,10 +21,13 @@ from distributed.protocol.messages import (
     WantKeys,
 )
 from distributed.protocol.payload import Payload
-from distributed.scheduler.state import absence, lifecycle
+from distributed.scheduler.state import absence, lifecycle, works
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskSpec, TaskState
+
+#: Why a client that comes back, or has a future from elsewhere, does not get what it means by a key.
+GIVEN_AWAY = "the key stands for other work by now"
 
 
 def add_client(s: Index, name: str) -> ClientState:
@@ -38,6 +42,8 @@ def add_client(s: Index, name: str) -> ClientState:
     cs.disconnected_at = None
     absence.end(s, cs)
     cs.last_seen = s.now
+    cs.refused = {}
+    s.outbox.forget_peer(name)
     return cs
 
 
@@ -95,8 +101,13 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
         return
     spec = s.intern_spec(msg.fn, msg.name, msg.options)
     function = s.functions[msg.fn]
+    spec.ntasks += 1  # in use while this goes on, whatever goes
+    function.ntasks += 1
     tasks = s.tasks
     wanted = msg.wanted
+    named = msg.named
+    if msg.number:
+        s.outbox.hear(cs.name, msg.number)
     inner: list[TaskState] | None = None if wanted else []
     to_activate: list[TaskState] = []
     again: list[TaskState] = []
@@ -104,6 +115,13 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
     ncreated = 0
     for i, key in enumerate(msg.keys):
         ts = tasks.get(key)
+        if ts is not None or cs.refused:
+            dep_keys = msg.deps[i] if msg.deps is not None else []
+            way = _way(s, cs, ts, key, dep_keys, msg, i)
+            if way == REFUSED:
+                continue
+            if way == FREE:
+                ts = None
         created = ts is None
         if ts is None:
             dependencies = dependencies_of(s, cs, key, msg.deps[i]) if msg.deps is not None else ()
@@ -111,12 +129,12 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
                 continue
             ts = create(s, key, spec, msg.args[i], dependencies)
             ts.client = cs
+            if named or dependencies:
+                ts.work = works.work_of(msg.fn, ts.args, dependencies, named)
             ncreated += 1
             if inner is not None:
                 inner.append(ts)
-        elif ts.spec is None and give_recipe(
-            s, cs, ts, spec, msg.args[i], msg.deps[i] if msg.deps is not None else []
-        ):
+        elif way == SAME and ts.spec is None and give_recipe(s, cs, ts, spec, msg.args[i], dep_keys, named):
             ncreated += 1
             if ts.state == "erred":  # lost data that can be computed after all
                 again.append(ts)
@@ -128,8 +146,8 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
             to_activate.append(ts)
         elif not created and not (again and again[-1] is ts):
             report(s, ts, cs)
-    spec.ntasks += ncreated
-    function.ntasks += ncreated
+    spec.ntasks += ncreated - 1
+    function.ntasks += ncreated - 1
     if not spec.ntasks:
         s.specs.pop((spec.fn, spec.name, spec.options), None)
     if inner:
@@ -142,11 +160,95 @@ def submit(s: Index, cs: ClientState, msg: SubmitTasks) -> None:
         lifecycle.activate(s, promised)
 
 
+#: What may become of work that comes under a key.
+SAME, FREE, TAKEN, REFUSED = "same", "free", "taken", "refused"
+
+
+def _way(
+    s: Index,
+    cs: ClientState,
+    ts: TaskState | None,
+    key: Key,
+    dep_keys: list[Key],
+    msg: SubmitTasks,
+    i: int,
+) -> str:
+    """Whether a task is what its key stands for, or may take the key, or finds it taken; the client is told."""
+    if cs.refused:
+        if not msg.again:
+            cs.refused.pop(key, None)
+        if stands_on_refused(s, cs, key, dep_keys):
+            return REFUSED
+    if ts is None:
+        return FREE
+    if works.is_same(s, ts, msg.fn, msg.args[i], dep_keys, msg.named):
+        return SAME
+    if msg.again and not make_way(s, cs, ts):
+        refuse(s, cs, key)
+        return REFUSED
+    return FREE if msg.again or other_work(s, cs, ts) is None else TAKEN
+
+
+def other_work(s: Index, cs: ClientState, ts: TaskState) -> TaskState | None:
+    """Other work comes under a key. None: it is free now; else what keeps it, and the client is told."""
+    if make_way(s, cs, ts):
+        return None
+    s.outbox.taken(cs.name, ts.key, ts.work)
+    return ts
+
+
+def make_way(s: Index, cs: ClientState, ts: TaskState) -> bool:
+    """Let go of a key for other work of this client. False: somebody needs what it stands for."""
+    family = works.descendants(ts)
+    for other in reversed(family):  # what it wanted or announced before it came back, it does not any more
+        if other in cs.unconfirmed:
+            unwant(other, cs)
+        for announced in cs.stale_graphs:
+            other.nwaiters -= announced.pop(other, 0)
+        lifecycle.release(s, other)
+    while s.parked and _in_use(family):  # those that nobody needs any more may still count
+        lifecycle.release_parked(s)
+    if _in_use(family):
+        return False
+    for other in reversed(family):
+        if other.state != "forgotten":
+            lifecycle.let_go(s, other)
+    return True
+
+
+def _in_use(family: list[TaskState]) -> bool:
+    return any(other.needed for other in family)
+
+
+def refuse(s: Index, cs: ClientState, key: Key) -> None:
+    """What this client means by a key is not what it stands for now."""
+    cs.refused[key] = None
+    s.outbox.cancelled(cs.name, key, GIVEN_AWAY)
+    ts = s.tasks.get(key)
+    if ts is not None and ts in cs.wants_what:
+        unwant(ts, cs)
+        lifecycle.release(s, ts)
+
+
+def stands_on_refused(s: Index, cs: ClientState, key: Key, dep_keys: list[Key]) -> bool:
+    """Whether this stands on something that was refused; then it is, too."""
+    if any(dep in cs.refused for dep in dep_keys):
+        refuse(s, cs, key)
+        return True
+    return False
+
+
 def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
-    for key in msg.keys:
+    for key, work in zip(msg.keys, msg.works or itertools.repeat(b""), strict=False):
         ts = s.tasks.get(key)
+        if ts is not None and work and not works.may_be(s, ts, work):
+            if not make_way(s, cs, ts):
+                refuse(s, cs, key)
+                continue
+            ts = None
         if ts is None and _may_come(s, key):
             ts = create(s, key, None, b"", ())
+            ts.work = work
         if ts is None:
             s.outbox.cancelled(
                 cs.name, key, "the scheduler does not know this key: it was released, or never submitted"
@@ -268,12 +370,14 @@ def _add_dependent(dep: TaskState, ts: TaskState) -> None:
 
 
 def give_recipe(
-    s: Index, cs: ClientState, ts: TaskState, spec: TaskSpec, args: Payload, dep_keys: list[Key]
+    s: Index, cs: ClientState, ts: TaskState, spec: TaskSpec, args: Payload, dep_keys: list[Key], named: bool
 ) -> bool:
     """Data that was there without a recipe has got one: from now on it can be computed again. False if it cannot."""
     dependencies = dependencies_of(s, cs, ts.key, dep_keys) if dep_keys else ()
     if dependencies is None or _stand_on(dependencies, ts):
         return False
+    if not ts.work and ts.state != "memory":
+        works.learn(s, ts, works.work_of(spec.fn, args, dependencies, named))
     ts.spec = spec
     ts.args = args
     ts.retries = spec.options.retries
@@ -354,7 +458,8 @@ def report(s: Index, ts: TaskState, cs: ClientState) -> None:
     if cs not in ts.who_wants or ts.state in PENDING_STATES:
         return
     if ts.state == "memory":
-        add_result(s.outbox.in_memory(cs.name), ts.key, None, ts.type, ts.who_has[0].address)
+        message = s.outbox.in_memory(cs.name)
+        add_result(message, ts.key, None, ts.type, ts.who_has[0].address, ts.work)
     elif ts.state == "erred":
         assert ts.error is not None
         s.outbox.erred(cs.name, ts.key, ts.error)

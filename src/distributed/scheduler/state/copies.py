@@ -15,8 +15,14 @@ from distributed.scheduler.state.records import WorkerState
 
 def order(s: Index, ws: WorkerState, holders: list[tuple[Key, int, list[str]]]) -> None:
     """Have a worker get copies: (key, nbytes, addresses of those that hold it)."""
-    s.outbox.send(ws.address, AcquireReplicas(holders))
+    s.outbox.send(ws.address, acquire(s, holders))
     s.ordered.setdefault(ws, {}).update((key, None) for key, _, _ in holders)
+
+
+def acquire(s: Index, holders: list[tuple[Key, int, list[str]]]) -> AcquireReplicas:
+    """The order, with the works of what is to be copied."""
+    tasks = [s.tasks[key] for key, _, _ in holders if key in s.tasks]
+    return AcquireReplicas(holders, [(ts.key, ts.work) for ts in tasks if ts.work])
 
 
 def is_open(s: Index, ws: WorkerState, key: Key) -> bool:
@@ -43,4 +49,4 @@ def forget_worker(s: Index, ws: WorkerState) -> None:
         s.orders_settled = True
 
 
-__all__ = ["forget_worker", "is_open", "order", "settle"]
+__all__ = ["acquire", "forget_worker", "is_open", "order", "settle"]

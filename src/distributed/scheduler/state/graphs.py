@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from distributed.protocol.messages import Key, SubmitGraph
 from distributed.protocol.payload import Payload
-from distributed.scheduler.state import client_events, lifecycle
+from distributed.scheduler.state import client_events, lifecycle, works
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import ClientState, Function, TaskSpec, TaskState
 
@@ -26,6 +26,8 @@ def submit(s: Index, cs: ClientState, msg: SubmitGraph) -> None:
     for spec, function in counts:  # in use while this goes on, whatever comes and goes
         spec.ntasks += 1
         function.ntasks += 1
+    if msg.number:
+        s.outbox.hear(cs.name, msg.number)
     announced = cs.graphs.setdefault(msg.graph, {})
     for number, key, args, dep_keys, ndependents, wanted in zip(
         msg.which, msg.keys, msg.args, msg.deps, msg.ndependents, msg.wanted, strict=True
@@ -60,6 +62,15 @@ def _add(
 ) -> None:
     """One task: make it, or find it, note who needs it, and have it computed."""
     ts = s.tasks.get(key)
+    same = True
+    if cs.refused:
+        cs.refused.pop(key, None)
+        if client_events.stands_on_refused(s, cs, key, dep_keys):
+            return
+    if ts is not None:
+        same = works.is_same(s, ts, spec.fn, args, dep_keys, True)
+        if not same:
+            ts = client_events.other_work(s, cs, ts)
     created = ts is None
     if ts is None:
         dependencies = client_events.dependencies_of(s, cs, key, dep_keys) if dep_keys else ()
@@ -67,7 +78,10 @@ def _add(
             return
         ts = client_events.create(s, key, spec, args, dependencies)
         ts.client = cs
-    if created or (ts.spec is None and client_events.give_recipe(s, cs, ts, spec, args, dep_keys)):
+        ts.work = works.work_of(spec.fn, args, dependencies, True)
+    if created or (
+        same and ts.spec is None and client_events.give_recipe(s, cs, ts, spec, args, dep_keys, True)
+    ):
         spec.ntasks += 1
         s.functions[spec.fn].ntasks += 1
         if ts.state == "erred":  # lost data that can be computed after all

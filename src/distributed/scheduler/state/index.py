@@ -62,8 +62,8 @@ class Unclaimed:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.held: dict[WorkerState, tuple[int, str]] = {}
-        self.running: dict[WorkerState, int] = {}
+        self.held: dict[WorkerState, tuple[int, str, bytes]] = {}  # bytes, type, work
+        self.running: dict[WorkerState, tuple[int, bytes]] = {}  # seq, work
 
 
 class Index:
@@ -133,6 +133,8 @@ class Index:
         # Keys known by name alone while the network comes together again: data may come with a worker, a recipe with a
         # client. They are in state waiting.
         self.promised: dict[TaskState, None] = {}
+        # Named data that is being scattered; in state waiting, as those.
+        self.arriving: dict[TaskState, int] = {}
         self.complete_at = 0.0
         # Results that nobody needed as they were looked at, kept as long as who needs them may still be told.
         self.reprieved: dict[TaskState, None] = {}

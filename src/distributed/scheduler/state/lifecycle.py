@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from distributed.protocol.messages import TaskError
 from distributed.protocol.payload import nbytes as payload_nbytes
-from distributed.scheduler.state import errors, immovable, placement
+from distributed.scheduler.state import errors, immovable, placement, works
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
@@ -45,7 +45,7 @@ def activate(s: Index, tasks: Iterable[TaskState]) -> None:
                     failed = dep
                 elif dep.state == "released":
                     stack.append(dep)
-        if ts.spec is None and ts.nbytes < 0 and s.incomplete():
+        if ts.spec is None and ts.nbytes < 0 and (s.incomplete() or ts in s.arriving):
             s.set_state(ts, "waiting")
             s.promised[ts] = None
         elif ts.spec is None:
@@ -76,7 +76,8 @@ def to_memory(
     ts.careful = False
     add_replica(ts, ws)
     for client in ts.who_wants:
-        add_result(s.outbox.in_memory(client.name), ts.key, value, typename, ws.address)  # type: ignore[arg-type]
+        message = s.outbox.in_memory(client.name)
+        add_result(message, ts.key, value, typename, ws.address, ts.work)  # type: ignore[arg-type]
     for dependent in ts.dependents:
         if dependent.state == "waiting":
             dependent.nwaiting -= 1
@@ -206,15 +207,20 @@ def take_over(s: Index, ts: TaskState, ws: WorkerState, seq: int) -> None:
 
 
 def claim(s: Index, ts: TaskState) -> bool:
-    """A task that is needed now: take up what workers reported of it before. False if that was of no use."""
+    """A task that is needed now: take up what workers reported of it before, and free what is of other work.
+
+    False if that was of no use.
+    """
     found = s.unclaimed.pop(ts.key)
-    for ws, (nbytes, typename) in found.held.items():
-        if ts.state == "released" or ts in s.promised:
+    for ws, (nbytes, typename, work) in found.held.items():
+        if not works.may_be(s, ts, work):
+            s.outbox.free(ws.address, ts.key)
+        elif ts.state == "released" or ts in s.promised:
             to_memory(s, ts, ws, nbytes, typename)
         else:
             add_replica(ts, ws)
-    for ws, seq in found.running.items():
-        if ts.state == "released" and ts.spec is not None:
+    for ws, (seq, work) in found.running.items():
+        if ts.state == "released" and ts.spec is not None and ts.work == work:
             adopt_running(s, ts, ws, seq)
         else:
             s.outbox.free(ws.address, ts.key)
@@ -283,7 +289,12 @@ def release_parked(s: Index) -> None:
     _release(s, stack, MAX_RELEASED)
 
 
-def _release(s: Index, stack: list[TaskState], limit: int) -> None:
+def let_go(s: Index, ts: TaskState) -> None:
+    """Forget a task that nobody needs, at once and whatever may still be told, as far as nothing stands on it."""
+    _release(s, [ts], -1, ts)
+
+
+def _release(s: Index, stack: list[TaskState], limit: int, for_good: TaskState | None = None) -> None:
     while stack:
         if not limit:
             s.parked = s.parked + stack if s.parked else stack
@@ -303,7 +314,9 @@ def _release(s: Index, stack: list[TaskState], limit: int) -> None:
                 if not dep.nwaiters and not dep.who_wants:
                     stack.append(dep)
         elif ts.state == "memory":
-            if s.incomplete():  # who needs it may be in a message of a returning client that is still to come
+            if (
+                s.incomplete() and ts is not for_good
+            ):  # who needs it may be in a message of a returning client that is still to come
                 s.reprieved[ts] = None
                 continue
             for ws in ts.who_has:

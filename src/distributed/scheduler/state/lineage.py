@@ -9,8 +9,8 @@ computed again from the checkpoint on.
 
 from __future__ import annotations
 
-from distributed.protocol.messages import AcquireReplicas, LineageCut
-from distributed.scheduler.state import lifecycle
+from distributed.protocol.messages import LineageCut
+from distributed.scheduler.state import copies, lifecycle
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import TaskState
 
@@ -73,7 +73,7 @@ def _begin(s: Index) -> None:
         if receivers and len(ts.who_has) == 1:
             target = min(receivers, key=lambda ws: ws.nbytes)
             holders = [ws.address for ws in ts.who_has]
-            s.outbox.send(target.address, AcquireReplicas([(ts.key, ts.nbytes, holders)]))
+            s.outbox.send(target.address, copies.acquire(s, [(ts.key, ts.nbytes, holders)]))
 
 
 def _cut(s: Index, ts: TaskState) -> None:
@@ -91,7 +91,7 @@ def _cut(s: Index, ts: TaskState) -> None:
         dep.dependents.pop(ts, None)
         s.parked.append(dep)  # let go turn by turn, however many checkpoints are made at once
     for client in s.clients:
-        s.outbox.send(client, LineageCut([ts.key]))
+        s.outbox.send(client, LineageCut([ts.key], [ts.work], s.outbox.heard_of.get(client, 0)))
 
 
 __all__ = ["check"]

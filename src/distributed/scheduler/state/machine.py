@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from distributed.protocol.messages import (
@@ -41,7 +41,7 @@ from distributed.scheduler.state import (
 )
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.partings import HANG_UP, Parting
-from distributed.scheduler.state.records import ClientState, WorkerState
+from distributed.scheduler.state.records import ClientState, TaskState, WorkerState
 
 _CLIENT_EVENTS: dict[type[Message], Callable[[Index, ClientState, Any], None]] = {
     **client_events.EVENTS,
@@ -112,10 +112,10 @@ class SchedulerState(Index):
         host: str = "",
         server_id: str = "",
         extra: dict[str, Any] | None = None,
-        holding: Iterable[tuple[Key, int, str]] = (),
-        running: Iterable[tuple[Key, int]] = (),
+        holding: Iterable[tuple[Any, ...]] = (),
+        running: Iterable[tuple[Any, ...]] = (),
     ) -> WorkerState:
-        """A worker registers. It holds (key, nbytes, type) of ``holding``, it executes (key, seq) of ``running``."""
+        """A worker registers. It holds (key, nbytes, type, work), and executes (key, seq, work)."""
         self.begin(address, "add-worker", now)
         ws = WorkerState(
             address,
@@ -196,10 +196,25 @@ class SchedulerState(Index):
         self.begin(worker, "scatter-ended", now)
         worker_events.scatter_ended(self, worker, keys)
 
-    def add_data(
-        self, worker: str, client: str | None, data: Iterable[tuple[Key, int, str]], now: float
-    ) -> None:
-        """Data that no task made, (key, nbytes, type), is in a worker's memory; ``client`` holds futures on it."""
+    def name_data(
+        self, client: str | None, works: Mapping[Key, bytes], number: int, now: float
+    ) -> tuple[dict[Key, None], list[TaskState]]:
+        """Data under keys that a client chose is about to be scattered.
+
+        Gives the keys that stand for other work, whose data must not be handed out, and records for
+        :meth:`data_named`, which has to follow.
+        """
+        self.begin(client or "", "name-data", now)
+        cs = self.clients.get(client) if client is not None else None
+        return worker_events.name_data(self, cs, works, number)
+
+    def data_named(self, records: Iterable[TaskState], now: float) -> None:
+        """Workers have the data that was announced, or never will."""
+        self.begin("", "data-named", now)
+        worker_events.data_named(self, records)
+
+    def add_data(self, worker: str, client: str | None, data: Iterable[tuple[Any, ...]], now: float) -> None:
+        """Data that no task made, (key, nbytes, type, work), is on a worker; ``client`` holds futures on it."""
         self.begin(client or worker, "add-data", now)
         worker_events.add_data(self, worker, client, data)
 

@@ -33,6 +33,6 @@ def expire(s: Index) -> None:
     if s.reprieved and not s.incomplete():
         lifecycle.end_reprieve(s)
     if s.promised and not s.incomplete():
-        for ts in [ts for ts in s.promised if ts.key not in s.unclaimed]:
+        for ts in [ts for ts in s.promised if ts.key not in s.unclaimed and ts not in s.arriving]:
             if ts in s.promised:
                 lifecycle.to_erred(s, ts, errors.never_came(ts))

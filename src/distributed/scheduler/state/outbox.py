@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from distributed.protocol.messages import (
     FreeKeys,
     Key,
+    KeysTaken,
     Message,
     StealTasks,
     TaskError,
@@ -26,17 +27,27 @@ from distributed.protocol.payload import Payload
 class Outbox:
     """Messages by peer: the address of a worker, the name of a client."""
 
-    __slots__ = ("_arriving", "_messages", "heard", "nfrees")
+    __slots__ = ("_arriving", "_closed", "_messages", "heard", "heard_of", "nfrees")
 
     def __init__(self) -> None:
         self._messages: dict[str, list[Message]] = {}
+        self._closed: dict[str, list[Message]] = {}  # what was to be said before a client was heard again
+        self.heard_of: dict[str, int] = {}  # the last number that came from a client
         self.heard: dict[str, int] = {}  # ReplicasAdded that came from a worker since it registered
         self.nfrees = 0  # FreeKeys that were begun, for whomever
         # Data that is being handed to a worker: how many times at once, and whether a FreeKeys for it was held back.
         self._arriving: dict[tuple[str, Key], tuple[int, bool]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._messages)
+        return bool(self._messages or self._closed)
+
+    def hear(self, client: str, number: int) -> None:
+        """A client says what keys stand for: what was to be said to it until now is about what it said before."""
+        if self.heard_of.get(client) != number:
+            self.heard_of[client] = number
+            messages = self._messages.pop(client, None)
+            if messages:
+                self._closed.setdefault(client, []).extend(messages)
 
     def send(self, peer: str, message: Message) -> None:
         """Add a message of its own."""
@@ -51,7 +62,7 @@ class Outbox:
         last = self._last(client)
         if type(last) is TasksInMemory:
             return last
-        message = TasksInMemory([], [], [], [])
+        message = TasksInMemory([], [], [], [], heard=self.heard_of.get(client, 0))
         self.send(client, message)
         return message
 
@@ -61,21 +72,29 @@ class Outbox:
             last.keys.append(key)
             last.errors.append(error)
         else:
-            self.send(client, TasksErredForClient([key], [error]))
+            self.send(client, TasksErredForClient([key], [error], self.heard_of.get(client, 0)))
 
     def lost(self, client: str, key: Key) -> None:
         last = self._last(client)
         if type(last) is TasksLost:
             last.keys.append(key)
         else:
-            self.send(client, TasksLost([key]))
+            self.send(client, TasksLost([key], self.heard_of.get(client, 0)))
+
+    def taken(self, client: str, key: Key, work: bytes) -> None:
+        last = self._last(client)
+        if type(last) is KeysTaken:
+            last.keys.append(key)
+            last.works.append(work)
+        else:
+            self.send(client, KeysTaken([key], [work], self.heard_of.get(client, 0)))
 
     def cancelled(self, client: str, key: Key, reason: str, msg: str = "") -> None:
         last = self._last(client)
         if type(last) is TasksCancelled and last.reason == reason and last.msg == msg:
             last.keys.append(key)
         else:
-            self.send(client, TasksCancelled([key], reason, msg))
+            self.send(client, TasksCancelled([key], reason, msg, self.heard_of.get(client, 0)))
 
     def refused(self, client: str, key: Key, missing: Key) -> None:
         last = self._last(client)
@@ -83,7 +102,7 @@ class Outbox:
             last.keys.append(key)
             last.missing.append(missing)
         else:
-            self.send(client, TasksRefused([key], [missing]))
+            self.send(client, TasksRefused([key], [missing], self.heard_of.get(client, 0)))
 
     def data_arrives(self, worker: str, keys: Iterable[Key]) -> None:
         """Data is being handed to a worker on a connection of its own: a FreeKeys begun from here on would hit it."""
@@ -127,11 +146,17 @@ class Outbox:
     def forget_peer(self, peer: str) -> None:
         """Drop what was to be said to a peer that is gone."""
         self._messages.pop(peer, None)
+        self._closed.pop(peer, None)
         self.heard.pop(peer, None)
+        self.heard_of.pop(peer, None)
 
     def drain(self) -> Iterator[tuple[str, list[Message]]]:
         """Hand everything over and begin anew."""
         messages, self._messages = self._messages, {}
+        if self._closed:
+            closed, self._closed = self._closed, {}
+            for client, earlier in closed.items():
+                messages[client] = earlier + messages.get(client, [])
         return iter(messages.items())
 
     def _last(self, peer: str) -> Message | None:
@@ -139,8 +164,13 @@ class Outbox:
         return messages[-1] if messages else None
 
 
-def add_result(message: TasksInMemory, key: Key, value: Payload | None, typename: str, worker: str) -> None:
+def add_result(
+    message: TasksInMemory, key: Key, value: Payload | None, typename: str, worker: str, work: bytes
+) -> None:
     """Append one result to an open message."""
+    if work or message.works:
+        message.works += [b""] * (len(message.keys) - len(message.works))
+        message.works.append(work)
     message.keys.append(key)
     message.values.append(value)
     message.types.append(typename)

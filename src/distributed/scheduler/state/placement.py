@@ -401,6 +401,12 @@ def give(s: Index, ts: TaskState, ws: WorkerState, batch: _Batch) -> None:
     message.keys.append(ts.key)
     message.args.append(ts.args)
     message.seqs.append(ts.seq)
+    if ts.work:
+        if message.works is None:
+            message.works = [b""] * (len(message.keys) - 1)
+        message.works.append(ts.work)
+    elif message.works is not None:
+        message.works.append(b"")
     if ts.dependencies:
         _add_dependencies(s, ts, ws, message, batch)
     elif message.deps is not None:
@@ -460,6 +466,8 @@ def _add_dependencies(s: Index, ts: TaskState, ws: WorkerState, message: RunTask
             if len(holders) > MAX_HOLDERS:
                 holders = tuple(s.random.sample(holders, MAX_HOLDERS))
             message.holders.append((dep.key, dep.nbytes, [holder.address for holder in holders]))
+            if dep.work:
+                message.dep_works.append((dep.key, dep.work))
 
 
 def stop_giving(s: Index, ws: WorkerState) -> None:

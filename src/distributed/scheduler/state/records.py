@@ -119,6 +119,8 @@ class TaskState:
         The holders that cannot hand the result out, and why; see :mod:`immovable`.
     careful : bool
         Was among many tasks on a worker that died: run it without company until it has proved harmless.
+    work : bytes
+        What the key stands for, where the key alone does not say it; see :mod:`works`.
     """
 
     __slots__ = (
@@ -144,12 +146,14 @@ class TaskState:
         "type",
         "who_has",
         "who_wants",
+        "work",
     )
 
     def __init__(
         self, key: Key, seq: int, spec: TaskSpec | None, args: Payload, dependencies: tuple[TaskState, ...]
     ) -> None:
         self.key = key
+        self.work = b""
         self.seq = seq
         self.spec = spec
         self.args = args
@@ -341,6 +345,8 @@ class ClientState:
         Of each graph that is arriving in pieces: how many dependents of a task are announced and have not come.
     stale_graphs : list of dict of TaskState to int
         The same of graphs that its lost connection cut off.
+    refused : dict of keys
+        What it told again, and cannot have: these keys were used for other work meanwhile.
     """
 
     __slots__ = (
@@ -352,6 +358,7 @@ class ClientState:
         "graphs",
         "last_seen",
         "name",
+        "refused",
         "stale_graphs",
         "unconfirmed",
         "wants_what",
@@ -369,6 +376,7 @@ class ClientState:
         self.graphs: dict[int, dict[TaskState, int]] = {}
         self.stale_graphs: list[dict[TaskState, int]] = []
         self.aside = TaskQueue()
+        self.refused: dict[Key, None] = {}
 
     def __repr__(self) -> str:
         return f"<ClientState {self.name} wants {len(self.wants_what)}>"

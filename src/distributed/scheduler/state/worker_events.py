@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from distributed.protocol.messages import (
@@ -29,33 +30,40 @@ from distributed.scheduler.state import (
     placement,
     retirement,
     shortage,
+    works,
 )
 from distributed.scheduler.state.index import Index, Unclaimed
 from distributed.scheduler.state.partings import HANG_UP, Parting
-from distributed.scheduler.state.records import TaskState, WorkerState
+from distributed.scheduler.state.records import ClientState, TaskState, WorkerState
 
 
 def add_worker(
-    s: Index, ws: WorkerState, holding: Iterable[tuple[Key, int, str]], running: Iterable[tuple[Key, int]]
+    s: Index, ws: WorkerState, holding: Iterable[tuple[Any, ...]], running: Iterable[tuple[Any, ...]]
 ) -> None:
     s.workers[ws.address] = s.names[ws.name] = ws
     s.awaited.pop(ws.address, None)
     s.given_up = None
     s.workers_version += 1
-    for key, nbytes, typename in holding:
+    for key, nbytes, typename, *rest in holding:
+        work = rest[0] if rest else b""
         ts = s.tasks.get(key)
         if ts is None or ts.state == "released":
-            _unclaimed(s, key).held[ws] = (nbytes, typename)
+            _unclaimed(s, key).held[ws] = (nbytes, typename, work)
+        elif not works.may_be(s, ts, work):
+            s.outbox.free(ws.address, key)
         elif ts.state == "memory":
             lifecycle.add_replica(ts, ws)
         elif ts.state == "erred":
             s.outbox.free(ws.address, key)
         else:
             lifecycle.to_memory(s, ts, ws, nbytes, typename)
-    for key, seq in running:
+    for key, seq, *rest in running:
+        work = rest[0] if rest else b""
         ts = s.tasks.get(key)
-        if ts is None or ts.state == "released" or ts in s.promised:
-            _unclaimed(s, key).running[ws] = seq
+        if ts is None or ts.state == "released" or (ts in s.promised and works.may_be(s, ts, work)):
+            _unclaimed(s, key).running[ws] = (seq, work)
+        elif ts.work != work:
+            s.outbox.free(ws.address, key)
         elif ts.state in ("waiting", "queued", "no-worker") and (ts.seq == seq or not s.numbered(seq)):
             lifecycle.adopt_running(s, ts, ws, seq)
         elif ts.state == "processing" and ts.processing_on is not ws and not s.numbered(seq):
@@ -98,7 +106,7 @@ def note_strays(s: Index, address: str, keys: list[Key]) -> None:
     if ws is not None:
         for key in keys:
             ts = s.tasks.get(key)
-            if ts is None or ws not in ts.who_has:
+            if ts is None or (ws not in ts.who_has and ts.processing_on is not ws):
                 s.outbox.free(address, key)
         return
     _, before = s.strays.get(address, (0.0, []))
@@ -200,8 +208,8 @@ def _finished_late(
     """
     found = s.unclaimed.get(key)
     if found is not None and ws in found.running:
-        del found.running[ws]
-        found.held[ws] = result
+        _, work = found.running.pop(ws)
+        found.held[ws] = (*result, work)
         if ts is not None and ts in s.promised:
             lifecycle.claim(s, ts)
     elif found is not None and ws in found.held:
@@ -240,7 +248,7 @@ def returned(s: Index, ws: WorkerState, msg: TasksReturned) -> None:
     """A worker gave unstarted tasks back."""
     if msg.reason == "stolen":
         ws.steal_asked = False
-    not_delivered(s, msg.missing, ws)
+    not_delivered(s, msg.missing, ws, msg.works)
     for key, seq in zip(msg.keys, msg.seqs, strict=True):
         ts = s.tasks.get(key)
         if ts is not None and ts.seq == seq and ts.processing_on is ws:
@@ -265,9 +273,9 @@ def long_running(s: Index, ws: WorkerState, msg: LongRunning) -> None:
 
 def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
     s.outbox.heard[ws.address] = s.outbox.heard.get(ws.address, 0) + 1
-    for key in msg.keys:
+    for key, work in zip(msg.keys, msg.works or itertools.repeat(b""), strict=False):
         ts = s.tasks.get(key)
-        if ts is not None and ts.state == "memory":
+        if ts is not None and ts.state == "memory" and ts.work == work:
             lifecycle.add_replica(ts, ws)
         elif ts is None or ts.processing_on is not ws:  # else the worker will say that it has finished
             s.outbox.free(ws.address, key)
@@ -277,7 +285,7 @@ def replicas_added(s: Index, ws: WorkerState, msg: ReplicasAdded) -> None:
 
 
 def replicas_missing(s: Index, ws: WorkerState, msg: ReplicasMissing) -> None:
-    not_delivered(s, msg.missing, ws)
+    not_delivered(s, msg.missing, ws, msg.works)
     copies.settle(s, ws, [key for key, _ in msg.missing])
     retirement.survey(s)
 
@@ -346,17 +354,77 @@ def set_status(s: Index, ws: WorkerState, status: str) -> None:
     retirement.survey(s)
 
 
-def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Key, int, str]]) -> None:
+def name_data(
+    s: Index, cs: ClientState | None, meant: Mapping[Key, bytes], number: int
+) -> tuple[dict[Key, None], list[TaskState]]:
+    """Named data is about to come, or finds its key taken. Nobody waits for it where no client holds futures."""
+    taken: dict[Key, None] = {}
+    records: list[TaskState] = []
+    if cs is None:
+        return taken, records
+    if number:
+        s.outbox.hear(cs.name, number)
+    for key, work in meant.items():
+        cs.refused.pop(key, None)
+        ts = s.tasks.get(key)
+        if ts is not None and not works.may_be(s, ts, work):
+            ts = client_events.other_work(s, cs, ts)
+            if ts is not None:
+                taken[key] = None
+        if ts is None:
+            ts = client_events.create(s, key, None, b"", ())
+            ts.work = work
+        if key not in taken:
+            records.append(ts)
+            s.arriving[ts] = s.arriving.get(ts, 0) + 1
+        client_events.want(s, ts, cs)
+        if ts.state == "released":
+            lifecycle.activate(s, (ts,))
+        elif key in taken:
+            client_events.report(s, ts, cs)
+    return taken, records
+
+
+def data_named(s: Index, records: Iterable[TaskState]) -> None:
+    """What has not come until now does not come."""
+    for ts in records:
+        s.arriving[ts] -= 1
+        if not s.arriving[ts]:
+            del s.arriving[ts]
+            if ts in s.promised and not s.incomplete():
+                lifecycle.to_erred(s, ts, errors.lost_data(ts))
+
+
+def _other_data(s: Index, ws: WorkerState, ts: TaskState) -> None:
+    """Data came to a worker under a key that stands for other work by now, and took the place of what was there."""
+    if ts.processing_on is ws:
+        lifecycle.renumber(s, ts)
+        lifecycle.back_to_runnable(s, ts)
+    elif ws in ts.who_has:
+        lifecycle.remove_replica(ts, ws)
+        lifecycle.lost(s, (ts,))
+    s.outbox.free(ws.address, ts.key)
+
+
+def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[Any, ...]]) -> None:
     ws = s.workers.get(address)
     cs = s.clients.get(client) if client is not None else None
-    for key, nbytes, typename in data:
+    for key, nbytes, typename, *rest in data:
         ts = s.tasks.get(key)
+        work = (
+            rest[0] if rest else b"" if ts is None else ts.work
+        )  # where it is not said, it is what is meant
+        if ts is not None and not works.may_be(s, ts, work):
+            if ws is not None:
+                _other_data(s, ws, ts)
+            continue
         if cs is None and (ts is None or not ts.needed):  # that client left meanwhile
             if ws is not None:
                 s.outbox.free(ws.address, key)
             continue
         if ts is None:
             ts = client_events.create(s, key, None, b"", ())
+            ts.work = work
         if cs is not None:
             client_events.want(s, ts, cs)
         if ts.state == "released" and key in s.unclaimed:
@@ -392,12 +460,21 @@ def _unclaimed(s: Index, key: Key) -> Unclaimed:
     return found
 
 
-def not_delivered(s: Index, missing: list[tuple[Key, list[str]]], teller: WorkerState | None = None) -> None:
-    """Copies that their supposed holders did not deliver are no copies; who tells that it is missing has none."""
+def not_delivered(
+    s: Index,
+    missing: list[tuple[Key, list[str]]],
+    teller: WorkerState | None = None,
+    meant: Iterable[tuple[Key, bytes]] = (),
+) -> None:
+    """Copies that their supposed holders did not deliver are no copies; who tells that it is missing has none.
+
+    ``meant``: the works that some of these keys stood for as they were asked for.
+    """
     affected = []
+    asked = dict(meant)
     for key, addresses in missing:
         ts = s.tasks.get(key)
-        if ts is None or ts.state != "memory":
+        if ts is None or ts.state != "memory" or asked.get(key, ts.work) != ts.work:
             continue
         affected.append(ts)
         if teller is not None and teller in ts.who_has:

@@ -18,7 +18,7 @@ def retire_several(world: World) -> bool:
     client = world.some_client()
     if client is not None:  # while these arrive, or before
         for _ in range(world.random.randint(0, 6)):
-            client.scatter(world.graph.add_data(world.random))
+            client.scatter_data(world.graph.add_data(world.random))
     if world.random.random() < 0.5:
         world.network.after(world.random.uniform(0, 0.5), _retire, world)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distributed.scheduler.state import SchedulerState
+from distributed.testing.simulation.reuse import RAISES
 from distributed.testing.simulation.workloads import RAISED, Task
 
 if TYPE_CHECKING:
@@ -57,24 +58,34 @@ def check_values(world: World) -> None:
     for client in world.clients.values():
         for key in client.futures:
             check_future(world, client, key)
+        for key, tasks in client.dead.items():
+            for task in tasks:
+                if task.status not in ("cancelled", "lost"):
+                    raise SimulationError(
+                        world, f"{key} was cancelled by {client.name} and is {task.status}", key
+                    )
 
 
 def check_future(world: World, client: Client, key: str) -> None:
-    task = client.machine.tasks[key]
-    expected = world.graph.expected(key)
+    task = client.futures[key]
+    family = world.graph.family_of(key)
+    expected = {world.graph.expected(key)} if family is None else family.allowed(client.name, key)
     if task.status == "finished":
         value = int(task.value) if task.value is not None else fetched(world, key)
-        if value != expected:
+        if value not in expected:
             raise SimulationError(world, f"{key} is {value} for {client.name}, not {expected}", key)
     elif task.status == "error":
         assert task.error is not None
         text = task.error.exception_text
         crashes = sum(world.naccidents.get(name, 0) for name in DEADLY)
-        justified = text == RAISED and expected is None
+        justified = text == RAISED and RAISES in expected
         justified |= text == RAISED and any(world.graph.tasks[k].flaky for k in world.graph.order(key))
         justified |= text.startswith("KilledWorker") and crashes > 3
         justified |= text.startswith("LostDataError") and (crashes > 0 or world.deserted)
         justified |= text.startswith("WorkersFullError") and world.naccidents.get("pause", 0) > 0
+        if family is not None and not family.owner:
+            # whoever could say how to compute what is shared may have left
+            justified |= text.startswith("LostDataError")
         justified |= text.startswith("ImmovableDataError") and world.graph.may_be_apart(key)
         if not justified:
             raise SimulationError(world, f"{key} has no reason to be erred for {client.name}: {text}", key)
@@ -82,9 +93,9 @@ def check_future(world: World, client: Client, key: str) -> None:
         if client.name not in world.given_up:
             raise SimulationError(world, f"{key} is lost for {client.name}, which never gave up", key)
     elif task.status == "cancelled":
-        if not world.cancelled.intersection(
-            (key, *world.graph.order(key), *world.graph.tasks.get(key, NONE).deps)
-        ):
+        related = (key, *world.graph.order(key), *world.graph.tasks.get(key, NONE).deps)
+        shared = family is not None and not family.owner and len(family.generations) > 1
+        if not shared and not world.cancelled.intersection(related if family is None else family.keys):
             raise SimulationError(
                 world, f"{key} is cancelled for {client.name}, and nobody did: {task.reason}", key
             )
@@ -117,9 +128,11 @@ def disagreement(world: World) -> tuple[str, ...] | None:
     for client in world.clients.values():
         cs = s.clients[client.name]
         wanted = {str(ts.key) for ts in cs.wants_what} - {str(ts.key) for ts in cs.unconfirmed}
-        alive = {key for key in client.futures if client.machine.tasks[key].status in ("pending", "finished")}
+        alive = {key for key in client.futures if client.futures[key].status in ("pending", "finished")}
         known = client.machine.tasks  # data without a recipe is wanted as a dependency, too
-        may = set(client.futures) | {str(key) for key, task in known.items() if task.call is None}
+        may = set(client.futures) | {
+            str(key) for key, task in known.items() if task.call is None or task.shared
+        }
         if not alive <= wanted <= may:
             differ = (alive - wanted) | (wanted - may)
             return (f"{client.name} wants other results than the scheduler believes", *differ)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.state import ClientState, ClientTask
@@ -17,6 +18,7 @@ from distributed.protocol.messages import (
 from distributed.scheduler.state import SchedulerState, Settings, WorkerState
 from distributed.scheduler.state.partings import DISMISS, RENEW, REPLACE
 from distributed.testing.simulation.network import End, Wire
+from distributed.testing.simulation.reuse import Family, Work, client_task
 
 if TYPE_CHECKING:
     from distributed.testing.simulation.world import World
@@ -31,14 +33,14 @@ class Scatter:
 
     key: str
     value: int
+    work: bytes = b""
+    number: int = 0
     worker: str = ""
     status: str = "asked"
 
-    def done(self, worker: str) -> Scatter:
-        return Scatter(self.key, self.value, worker, "OK")
-
-    def failed(self) -> Scatter:
-        return Scatter(self.key, self.value, "", "failed")
+    @property
+    def works(self) -> dict[Any, bytes]:
+        return {self.key: self.work} if self.work else {}
 
 
 class Scheduler:
@@ -108,9 +110,16 @@ class Scheduler:
         """The operation: hand the data to a worker, then note that it is there, then answer."""
         if not self.alive:
             return
+        taken, named = self.machine.name_data(client, call.works, call.number, self.network.now)
+        if taken:
+            self.flush()
+            end.send([replace(call, status="taken")])
+            return
         able = [ws.address for ws in self.machine.workers.values() if ws.status == "running"]
         if not able:
-            end.send([call.failed()])
+            self.machine.data_named(named, self.network.now)
+            self.flush()
+            end.send([replace(call, status="failed")])
             return
         address = self.network.random.choice(able)
         self.network.note("world", f"{call} goes to {address}")
@@ -128,13 +137,15 @@ class Scheduler:
                 self.network.after(0.01, arrives)
                 return
             if here and process is not None:
-                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees)
+                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees, call.works)
                 process.turn()
-            self.network.after(self.network.delay(), self.scattered, client, end, call, target, here)
+            self.network.after(self.network.delay(), self.scattered, client, end, call, target, here, named)
 
         self.network.after(self.network.delay(), arrives)
 
-    def scattered(self, client: str, end: End, call: Scatter, target: WorkerState, answered: bool) -> None:
+    def scattered(
+        self, client: str, end: End, call: Scatter, target: WorkerState, answered: bool, named: list[Any]
+    ) -> None:
         """The worker's answer, or the end of the connection to it."""
         if not self.alive:
             return
@@ -143,12 +154,13 @@ class Scheduler:
         taken = answered and there is not None and there.server_id == target.server_id
         if taken:
             owner = client if self.ends.get(client) is end else None
-            self.machine.add_data(target.address, owner, [(call.key, 28, "int")], now)
+            self.machine.add_data(target.address, owner, [(call.key, 28, "int", call.work)], now)
         else:
             self.machine.note_strays(target.address, [call.key], now)
         self.machine.scatter_ended(target.address, [call.key], now)
+        self.machine.data_named(named, now)
         self.flush()
-        end.send([call.done(target.address) if taken else call.failed()])
+        end.send([replace(call, worker=target.address, status="OK" if taken else "failed")])
 
     def from_worker(self, worker: str, end: End, messages: list[Any]) -> None:
         if self.alive and self.ends.get(worker) is end:
@@ -250,8 +262,10 @@ class Client:
         self.machine = ClientState()
         self.futures: dict[str, ClientTask] = {}
         self.twins: dict[str, list[ClientTask]] = {}  # more futures on the keys of futures
+        self.dead: dict[str, list[ClientTask]] = {}  # cancelled futures that the user still holds
         self.nsending = 0
         self.scattering: dict[str, Scatter] = {}
+        self.after_scatter: dict[str, Callable[[], None]] = {}
         self.scheduler: int | None = None
         self.workers: dict[str, None] = {}
         self.end: End | None = None
@@ -300,7 +314,7 @@ class Client:
         if end is self.end and not self.closed:
             self.registered = False
             for call in list(self.scattering.values()):
-                self.on_scattered(call.failed())
+                self.on_scattered(replace(call, status="failed"))
             self.network.after(self.network.random.uniform(0, 0.5), self.connect)
 
     def heartbeat(self) -> None:
@@ -326,6 +340,76 @@ class Client:
             self.machine.drop_parked()
             self.turn()
 
+    # ------------------------------------------------------------ keys used again, see reuse.py
+
+    def is_live(self, key: str) -> bool:
+        """Whether the user holds a future on this key that is not cancelled; such a one stands in ``futures`` then."""
+        held = [self.futures[key], *self.twins.get(key, ())] if key in self.futures else []
+        alive = [task for task in held if task.status not in ("cancelled", "lost")]
+        if alive and held[0] is not alive[0]:
+            self.dead.setdefault(key, []).extend(task for task in held if task not in alive)
+            self.futures[key], self.twins[key] = alive[0], alive[1:]
+        return bool(alive)
+
+    def bury(self, task: ClientTask) -> None:
+        """Another future comes on this key: one that was cancelled stays so, and so does one of other work."""
+        key = str(task.key)
+        old = self.futures.get(key)
+        if old is not None and not self.is_live(key) and (old.status == "cancelled" or old.args != task.args):
+            self.dead.setdefault(key, []).extend([self.futures.pop(key), *self.twins.pop(key, ())])
+
+    def hold(self, task: ClientTask) -> None:
+        """A future more."""
+        key = str(task.key)
+        if key in self.futures:
+            self.twins.setdefault(key, []).append(task)
+        else:
+            self.futures[key] = task
+
+    def reuse(self, family: Family, keys: list[str]) -> None:
+        """Futures on some keys of the generation that this client is in."""
+        generation = family.current[self.name]
+        works = family.generations[generation]
+        order = family.order(generation, keys)
+        root = works[order[0]]
+        if root.data is None:
+            self.reuse_tasks(family, order, keys)
+        elif not self.is_live(root.key):
+            if self.end is None or not self.registered:
+                return
+            self.bury(client_task(root))
+            family.busy[self.name] = family.busy.get(self.name, 0) + 1
+            self.after_scatter[root.key] = lambda: self.reuse_tasks(family, order[1:], keys)
+            self.scatter(root.key, root.data)
+        else:
+            self.reuse_tasks(family, order[1:], keys)
+
+    def reuse_tasks(self, family: Family, order: list[str], keys: list[str]) -> None:
+        works = family.generations[family.current[self.name]]
+        wanted = [key for key in order if key in keys]
+        if not wanted:
+            return
+        if self.network.random.random() < 0.5:
+            for key in order:
+                if key in wanted or not self.is_live(key):
+                    task = client_task(works[key])
+                    if key in wanted:
+                        self.bury(task)
+                        self.hold(task)
+                    self.machine.handle_submit([task], key in wanted)
+            self.turn()
+            return
+        tasks = {key: client_task(works[key]) for key in order}
+        deps = {key: works[key].deps for key in order}
+        family.busy[self.name] = family.busy.get(self.name, 0) + self.send_graph(tasks, deps, wanted)
+
+    def reuse_held(self, work: Work) -> None:
+        """Other work under a key on which a future is held: that keeps its work."""
+        task = client_task(work)
+        self.hold(task)
+        self.machine.handle_submit([task])
+        self.turn()
+
     # ------------------------------------------------------------ the user
 
     def submit(self, keys: list[str]) -> None:
@@ -334,7 +418,7 @@ class Client:
         mine = [key for key in keys if key not in self.futures]
         for key in graph.order(*mine):
             wanted = key in mine
-            if not wanted and key in self.futures:
+            if not wanted and self.is_live(key):
                 continue
             task = graph.client_task(key)
             if wanted:
@@ -344,14 +428,25 @@ class Client:
 
     def submit_graph(self, keys: list[str]) -> None:
         """The same as one graph, which goes out in small pieces; some graphs end before they are complete."""
-        graph, random = self.world.graph, self.network.random
+        graph = self.world.graph
         order = graph.order(*keys)
-        ndependents = {key: sum(key in graph.tasks[other].deps for other in order) for key in order}
+        self.send_graph(
+            {key: graph.client_task(key) for key in order},
+            {key: graph.tasks[key].deps for key in order},
+            keys,
+        )
+
+    def send_graph(
+        self, tasks: dict[str, ClientTask], deps: dict[str, tuple[str, ...]], keys: list[str]
+    ) -> int:
+        """In small pieces, the first at once; gives how many."""
+        random = self.network.random
+        ndependents = {key: sum(key in of for of in deps.values()) for key in tasks}
         self.world.serial += 1
         piece = GraphPiece(self.world.serial, self.machine.nconnections)
         pieces = [piece]
-        for key in order:
-            piece.add(graph.client_task(key), ndependents[key], key in keys)
+        for key, task in tasks.items():
+            piece.add(task, ndependents[key], key in keys)
             if random.random() < 0.3:
                 piece = piece.next()
                 pieces.append(piece)
@@ -361,20 +456,25 @@ class Client:
         for i, piece in enumerate(pieces):
             if i == fails_at and i:
                 self.network.after(when, self.end_graph, piece.message.graph)
-                break
+                return i
             self.nsending += 1
             self.network.after(when, self.send_piece, piece)
             when += random.choice((0.0, 0.001, 0.05))
+        return len(pieces)
 
     def send_piece(self, piece: GraphPiece) -> None:
         self.nsending -= 1
         if self.closed:
             return
+        families = [self.world.graph.family_of(str(key)) for key in piece.message.keys]
+        for family in {family.name: family for family in families if family is not None}.values():
+            family.busy[self.name] -= 1
         for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
             if wanted:
+                self.bury(task)
                 self.twins.setdefault(str(task.key), []).append(task)
         self.machine.handle_graph(piece.tasks, piece)
-        for key in [key for key in self.twins if key not in self.futures]:
+        for key in [key for key, twins in self.twins.items() if twins and key not in self.futures]:
             self.futures[key] = self.twins[key].pop(0)
         self.turn()
 
@@ -383,32 +483,47 @@ class Client:
             self.machine.handle_graph_end(graph)
             self.turn()
 
-    def scatter(self, key: str) -> None:
-        """Hand data over; with the answer a task on it is submitted."""
+    def scatter_data(self, key: str) -> None:
+        """Hand over data of the graph."""
+        graph = self.world.graph
+        self.after_scatter[key] = lambda: self.submit([graph.users[key]])
+        self.scatter(key, graph.data[key])
+
+    def scatter(self, key: str, value: int) -> None:
+        """Hand data over; with the answer tasks on it are submitted."""
         if self.end is None or not self.registered:
             return
-        task = ClientTask(key)
+        named = self.world.graph.family_of(key) is not None
+        work = str(value).encode().ljust(16) if named else b""
+        task = ClientTask(key, named=named, work=work)
         self.futures[key] = task
         self.machine.handle_scatter([task])
         self.turn()
-        call = self.scattering[key] = Scatter(key, self.world.graph.data[key])
+        call = self.scattering[key] = Scatter(key, value, work, self.machine.numbered)
         self.end.send([call])
 
     def on_scattered(self, answer: Scatter) -> None:
         if self.scattering.pop(answer.key, None) is None:
             return
-        if answer.status == "OK":
-            self.machine.handle_message(TasksInMemory([answer.key], [None], ["int"], [answer.worker]))
+        if answer.status in ("OK", "taken"):
+            if answer.status == "OK":
+                keys = [answer.key]
+                self.machine.handle_message(TasksInMemory(keys, [None], ["int"], [answer.worker]))
             if answer.key in self.futures:
-                self.submit([self.world.graph.users[answer.key]])
+                self.after_scatter.pop(answer.key, lambda: None)()
         else:
             self.world.cancelled.add(answer.key)
             self.machine.handle_cancel([answer.key], False, "scatter failed")
+        self.after_scatter.pop(answer.key, None)
+        family = self.world.graph.family_of(answer.key)
+        if family is not None:
+            family.busy[self.name] -= 1
         self.turn()
 
     def release(self, keys: list[str]) -> None:
-        tasks = [self.futures.pop(key) for key in keys]
+        tasks = [self.futures.pop(key) for key in keys if key in self.futures]
         tasks += [task for key in keys for task in self.twins.pop(key, ())]
+        tasks += [task for key in keys for task in self.dead.pop(key, ())]
         self.machine.handle_release(tasks)
         self.turn()
 
@@ -426,8 +541,8 @@ class Client:
         self.turn()
 
     def futures_records(self) -> list[ClientTask]:
-        """The machine's records of what this client's user holds futures on."""
-        return [self.machine.tasks[key] for key in self.futures]
+        """What the user sees of the futures."""
+        return list(self.futures.values())
 
     def leave(self) -> None:
         """For good."""

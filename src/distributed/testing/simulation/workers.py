@@ -172,14 +172,7 @@ class Worker:
             if missing:
                 self.network.after(0.0, self.ended, serial, missing)
                 continue
-            key = str(ts.key)
-            task = self.world.graph.tasks[key]
-            values = {str(dep): self.machine.data[dep] for dep in ts.deps}
-            assert tuple(ts.deps) == task.deps, (ts, ts.deps, task.deps)
-            attempt = self.world.graph.attempts[key] = self.world.graph.attempts.get(key, 0) + 1
-            result: int | None = None
-            if not task.raises and attempt > task.flaky:
-                result = self.world.graph.value(key, values)
+            task, result = self.world.graph.run(str(ts.key), bytes(ts.args), ts.deps, self.machine.data)
             seconds = task.seconds * self.network.random.uniform(0.5, 2)
             if task.secedes:
                 self.network.after(seconds / 2, self.secede, serial)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 from distributed.client.state import Call, ClientTask, Function
-from distributed.protocol.messages import TaskOptions
+from distributed.protocol.messages import Key, TaskOptions
+from distributed.testing.simulation.reuse import Family, Work, add_generation
 
 #: What a task that always raises says.
 RAISED = "ValueError: raised by the task"
@@ -36,6 +37,20 @@ class Graph:
         self.attempts: dict[str, int] = {}
         self.data: dict[str, int] = {}
         self.users: dict[str, str] = {}
+        self.families: list[Family] = []
+        self.works: dict[str, Work] = {}  # of families, by what their arguments say
+
+    def family_of(self, key: str) -> Family | None:
+        """The family whose key this is."""
+        name = key.rpartition("-")[0]
+        return next((family for family in self.families if family.name == name), None)
+
+    def new_generation(self, random: Random, family: Family) -> int:
+        """Other work under the keys of a family; gives its number."""
+        number = add_generation(random, family)
+        for work in family.generations[number].values():
+            self.works.setdefault(work.text, work)
+        return number
 
     def add(self, task: Task) -> Task:
         self.tasks[task.key] = task
@@ -48,6 +63,22 @@ class Graph:
         self.users[key] = self.add(Task(f"use-{key}", (key,), some_seconds(random))).key
         return key
 
+    def run(
+        self, key: str, args: bytes, deps: tuple[Key, ...], data: Mapping[Key, int]
+    ) -> tuple[Task | Work, int | None]:
+        """What a worker runs, and the result; None: it raises."""
+        work = self.works.get(args.decode())
+        values = [data[dep] for dep in deps]
+        if work is not None:
+            assert deps == work.deps, (work, deps)
+            return work, None if work.raises else work.value(values)
+        task = self.tasks[key]
+        assert deps == task.deps, (key, deps, task.deps)
+        attempt = self.attempts[key] = self.attempts.get(key, 0) + 1
+        if task.raises or attempt <= task.flaky:
+            return task, None
+        return task, self.value(key, dict(zip(task.deps, values, strict=True)))
+
     def value(self, key: str, values: dict[str, int]) -> int:
         """The result of a task from those of its dependencies; the order of the dependencies matters."""
         text = repr((key, [values[dep] for dep in self.tasks[key].deps]))
@@ -55,7 +86,7 @@ class Graph:
 
     def expected(self, key: str) -> int | None:
         """The right result; None when the task, or one it stands on, raises."""
-        values: dict[str, int | None] = dict(self.data)
+        values: dict[str, int | None] = {**self.data}
         for name in self.order(key):
             task = self.tasks[name]
             of = {dep: values[dep] for dep in task.deps}

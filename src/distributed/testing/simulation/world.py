@@ -19,6 +19,7 @@ from distributed.testing.simulation import departures, invariants, supervision
 from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
+from distributed.testing.simulation.reuse import add_family, user_reuses
 from distributed.testing.simulation.workers import Worker
 from distributed.testing.simulation.workloads import WORKLOADS, Graph
 from distributed.worker.state import Gather
@@ -173,7 +174,12 @@ class World:
             self.network.after(delay, asker.answered, request, None, True)
         else:
             data = peer.machine.data
-            here = [key for key in request.keys if key in data]
+            tasks = peer.machine.tasks
+            here = [
+                key
+                for key in request.keys
+                if key in data and request.works.get(key) in (None, tasks[key].work)
+            ]
             stuck = [key for key in here if self.graph.is_immovable(str(key))]
             found = [(key, data[key], peer.machine.tasks[key].nbytes) for key in here if key not in stuck]
             immovable = [(key, peer.address, "a socket") for key in stuck]
@@ -235,6 +241,9 @@ class World:
             keys = WORKLOADS[kind](self.random, self.graph, str(len(self.prefixes)))
             self.prefixes.append(keys)
             self.network.after(self.random.uniform(0, end / 2), self.user_submits, None, keys)
+        for number in range(self.random.choice((0, 2, 5, 10)) if self.size.acts else 0):
+            owner = self.random.choice(("", *self.clients, *self.clients))
+            self.graph.families.append(add_family(self.random, number, owner))
         for _ in range(self.random.randint(min(3, self.size.acts), self.size.acts)):
             self.network.after(self.random.uniform(0, end), self.user_acts)
         if self.trouble:
@@ -278,7 +287,7 @@ class World:
 
     def run_release(self) -> None:
         for client in self.clients.values():
-            client.release(list(client.futures))
+            client.release(list({**client.futures, **client.dead}))
         self.run_for(SETTINGS.client_grace + SETTINGS.unclaimed_grace + 5)
         invariants.check_nothing_left(self)
 
@@ -342,6 +351,9 @@ class World:
         client = self.some_client()
         if client is None:
             return
+        if self.graph.families and self.random.random() < 0.4:
+            user_reuses(self, client)
+            return
         what = self.random.random()
         keys = [key for key in client.futures if key not in client.scattering]
         some = self.random.sample(keys, self.random.randint(1, len(keys))) if keys else []
@@ -353,11 +365,12 @@ class World:
             again = bool(free) and self.random.random() < 0.5  # the same content has the same key
             key = self.random.choice(free) if again else self.graph.add_data(self.random)
             self.network.note(client.name, f"scatters {key}")
-            client.scatter(key)
+            client.scatter_data(key)
         elif what < 0.7:
             if self.random.random() < 0.3:
-                self.network.note(client.name, f"fires {some}")
-                client.fire(some)
+                fired = [key for key in some if self.graph.family_of(key) is None]  # those stay in use
+                self.network.note(client.name, f"fires {fired}")
+                client.fire(fired)
             self.network.note(client.name, f"releases {some}")
             client.release(some)
         elif what < 0.8:

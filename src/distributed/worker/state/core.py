@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
-from distributed.protocol.messages import Key, Message, TasksReturned
+from distributed.protocol.messages import Key, Message, ReplicasMissing, TasksReturned
 from distributed.worker.state.fetching import Fetching
 from distributed.worker.state.instructions import Execute, Instruction, TakeBack
 from distributed.worker.state.outbox import Outbox
@@ -35,7 +35,7 @@ class Core:
         self.status = "running"
         self.own_status = "running"  # that of its own accord: "paused" while memory is short
         self.tasks: dict[Key, TaskState] = {}
-        self.discarded: dict[Key, TaskState] = {}
+        self.discarded: dict[tuple[Key, bytes], TaskState] = {}  # by key and work
         self.functions: dict[bytes, Function] = {}
         self.total_resources: dict[str, float] = dict(resources or {})
         self.available_resources: dict[str, float] = dict(self.total_resources)
@@ -183,17 +183,17 @@ class Core:
 
     def _discard(self, ts: TaskState) -> None:
         """Its result is unwanted; it may still run, and uses its resources until it ends."""
-        self.discarded[ts.key] = ts
+        self.discarded[ts.key, ts.work] = ts
         self.executing_count -= 1
 
     def _discarded_ended(self, ts: TaskState) -> None:
         key = ts.key
-        if self.discarded.get(key) is not ts:
+        if self.discarded.get((key, ts.work)) is not ts:
             return
-        del self.discarded[key]
+        del self.discarded[key, ts.work]
         self._free_resources(ts)
         successor = self.tasks.get(key)
-        if successor is not None and successor.state == "waiting":
+        if successor is not None and successor.state == "waiting" and successor.work == ts.work:
             self._arrived(successor, key)
 
     def _take_back(self, tasks: list[TaskState], purpose: str, answer: TasksReturned | None = None) -> None:
@@ -221,7 +221,26 @@ class Core:
             for dependent in dependents:
                 waiting = self.tasks.get(dependent)
                 if waiting is not None:
-                    self._return_missing(waiting, key, [*(ts.failed or ()), self.address])
+                    self._return_missing(waiting, key, [*(ts.failed or ()), self.address], ts.work)
+
+    def _make_way(self, ts: TaskState) -> None:
+        """The scheduler means other work by this key now: give up what is here under it."""
+        key = ts.key
+        if ts.state == "memory":
+            if ts.told:  # it may believe in this copy
+                self.outbox.send(
+                    ReplicasMissing([(key, [self.address])], [(key, ts.work)] if ts.work else [])
+                )
+            del self.tasks[key], self.data[key]
+            self.nbytes -= ts.nbytes
+            self._move(ts, "released")
+            return
+        running = ts.state in ("executing", "long-running")
+        if running:
+            self._discard(ts)
+        self._forget(ts)
+        if running:
+            self._take_back([ts], "free")
 
     def _stop_waiting(self, key: Key, dep: Key) -> None:
         source = self.tasks.get(dep)
@@ -231,9 +250,11 @@ class Core:
         if source.state == "fetch" and not source.dependents and not source.acquire:
             self._forget(source)
 
-    def _return_missing(self, ts: TaskState, dep: Key, addresses: list[str]) -> None:
+    def _return_missing(self, ts: TaskState, dep: Key, addresses: list[str], work: bytes = b"") -> None:
         message = self.outbox.returned(ts.key, ts.seq, "missing")
         message.missing.append((dep, addresses))
+        if work:
+            message.works.append((dep, work))
         if ts.waits:
             ts.waits.discard(dep)
         self._forget(ts)

@@ -104,9 +104,13 @@ class Fetching:
             detour = self.detour_until.get(peer, now) > now
             if detour:
                 self.on_detour.add(peer)
-            requests.append((Gather(peer, [ts.key for ts in batch], total, detour), batch))
+            requests.append((Gather(peer, [ts.key for ts in batch], total, detour, self.works(peer)), batch))
             free -= 1
         return requests
+
+    def works(self, peer: str) -> dict[Key, bytes]:
+        """What is meant by the keys of the request to ``peer``, where they do not say it."""
+        return {ts.key: ts.work for ts in self.in_flight.get(peer, ()) if ts.work}
 
     def answered(self, peer: str) -> list[TaskState]:
         """The tasks of the request to ``peer``, which is over."""

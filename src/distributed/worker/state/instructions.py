@@ -30,13 +30,14 @@ class TakeBack(msgspec.Struct):
 class Gather(msgspec.Struct):
     """Ask ``worker`` for the results of ``keys``. Answered by ``gathered`` or ``gather_failed``.
 
-    ``detour``: have the scheduler ask, for there is no way from here.
+    ``detour``: have the scheduler ask, for there is no way from here. ``works``: what is meant by some of the keys.
     """
 
     worker: str
     keys: list[Key]
     nbytes: int
     detour: bool = False
+    works: dict[Key, bytes] = {}
 
 
 class Close(msgspec.Struct):

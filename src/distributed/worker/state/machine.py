@@ -8,12 +8,14 @@ Rules
 -----
 * A task that cannot get its dependencies is returned to the scheduler, never kept.
 * Results are matched to tasks by identity of the ``TaskState``: whatever a discarded run delivers is dropped.
-* A key that is discarded while it runs may be run anew only after that run has ended.
+* A task that is discarded while it runs may be run anew only after that run has ended; other work under its key may at
+  once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from distributed.protocol.messages import (
@@ -34,7 +36,7 @@ from distributed.protocol.messages import (
 )
 from distributed.protocol.payload import Payload, pack
 from distributed.worker.state.instructions import Close, TakeBack
-from distributed.worker.state.replicas import Replicas
+from distributed.worker.state.replicas import NOTHING, Replicas
 from distributed.worker.state.tasks import Function, TaskGroup, TaskState
 
 #: A finished task: task, value, nbytes, type name, inline payload or None, seconds.
@@ -110,16 +112,22 @@ class WorkerState(Replicas):
             self._refuse_unknown_function(message)
             return
         group = TaskGroup(function, message.name, message.options)
-        if message.deps is not None:
+        if message.deps is not None or message.works is not None:
+            works = dict(message.dep_works)
             holders = {key: (nbytes, addresses) for key, nbytes, addresses in message.holders}
-            for key, args, seq, deps in zip(
-                message.keys, message.args, message.seqs, message.deps, strict=True
+            for key, args, seq, deps, work in zip(
+                message.keys,
+                message.args,
+                message.seqs,
+                message.deps or repeat(()),
+                message.works or repeat(b""),
+                strict=False,
             ):
-                self._run(key, group, args, seq, deps, holders)
+                self._run(key, group, args, seq, work, deps, holders, works)
             return
         if group.resources or self.status != "running":
             for key, args, seq in zip(message.keys, message.args, message.seqs, strict=True):
-                self._run(key, group, args, seq, (), {})
+                self._run(key, group, args, seq)
             return
         tasks = self.tasks
         discarded = self.discarded
@@ -128,8 +136,8 @@ class WorkerState(Replicas):
         stimulus = self._stimulus
         counted = self.executing_count - len(execute)
         for key, args, seq in zip(message.keys, message.args, message.seqs, strict=True):
-            if key in tasks or key in discarded:
-                self._run(key, group, args, seq, (), {})
+            if key in tasks or (discarded and (key, b"") in discarded):
+                self._run(key, group, args, seq)
             else:
                 ts = TaskState(key, seq, group, args)
                 tasks[key] = ts
@@ -153,10 +161,15 @@ class WorkerState(Replicas):
         group: TaskGroup,
         args: Payload,
         seq: int,
-        deps: Iterable[Key],
-        holders: dict[Key, tuple[int, list[str]]],
+        work: bytes = b"",
+        deps: Iterable[Key] = (),
+        holders: Mapping[Key, tuple[int, list[str]]] = NOTHING,
+        works: Mapping[Key, bytes] = NOTHING,
     ) -> None:
         ts = self.tasks.get(key)
+        if ts is not None and ts.work != work:
+            self._make_way(ts)
+            ts = None
         if ts is None:
             ts = self.tasks[key] = TaskState(key, state="released")
         elif ts.state == "memory":
@@ -169,16 +182,17 @@ class WorkerState(Replicas):
         elif ts.state == "fetch":
             self.fetching.remove(ts)
         ts.seq, ts.group, ts.args, ts.deps = seq, group, args, tuple(dict.fromkeys(deps))
+        ts.work = work
         ts.holders = ts.failed = None
         ts.acquire = False
         waits: set[Key] = set()
-        if key in self.discarded:
+        if (key, work) in self.discarded:
             waits.add(key)
         for dep in ts.deps:
-            if dep not in self.data:
+            if dep not in self.data or (dep in works and self.tasks[dep].work != works[dep]):
                 nbytes, addresses = holders.get(dep, (0, []))
-                if dep == key or not self._want(dep, nbytes, addresses):
-                    self._return_missing(ts, dep, addresses)
+                if dep == key or not self._want(dep, nbytes, addresses, works.get(dep, b"")):
+                    self._return_missing(ts, dep, addresses, works.get(dep, b""))
                     return
                 waits.add(dep)
                 dependents = self.tasks[dep].dependents
@@ -323,7 +337,8 @@ class WorkerState(Replicas):
                 continue
             if ts.state == "memory":
                 if ts.told > message.heard:
-                    self.outbox.send(ReplicasMissing([(key, [self.address])]))
+                    works = [(key, ts.work)] if ts.work else []
+                    self.outbox.send(ReplicasMissing([(key, [self.address])], works))
                 elif ts.spared and ts.spared >= message.number > 0:
                     continue
                 del tasks[key], data[key]
@@ -435,9 +450,13 @@ class WorkerState(Replicas):
             ts.told = ts.spared = 0
 
     def holding(self) -> list[list[Any]]:
-        """[key, nbytes, type] of everything in memory."""
-        return [[ts.key, ts.nbytes, ts.type] for ts in self.tasks.values() if ts.state == "memory"]
+        """[key, nbytes, type, work] of everything in memory."""
+        return [[ts.key, ts.nbytes, ts.type, ts.work] for ts in self.tasks.values() if ts.state == "memory"]
 
     def running(self) -> list[list[Any]]:
-        """[key, seq] of everything that executes."""
-        return [[ts.key, ts.seq] for ts in self.tasks.values() if ts.state in ("executing", "long-running")]
+        """[key, seq, work] of everything that executes."""
+        return [
+            [ts.key, ts.seq, ts.work]
+            for ts in self.tasks.values()
+            if ts.state in ("executing", "long-running")
+        ]

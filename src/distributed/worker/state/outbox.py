@@ -95,19 +95,25 @@ class Outbox:
         self._long_running.keys.append(key)
         self._long_running.seqs.append(seq)
 
-    def replica_added(self, key: Key, nbytes: int) -> None:
+    def replica_added(self, key: Key, nbytes: int, work: bytes = b"") -> None:
         if self._replicas is None:
             self._replicas = ReplicasAdded([], [])
             self.nreplicas += 1
             self.messages.append(self._replicas)
+        added = self._replicas
+        if work or added.works:
+            added.works += [b""] * (len(added.keys) - len(added.works))
+            added.works.append(work)
         self._replicas.keys.append(key)
         self._replicas.nbytes.append(nbytes)
 
-    def replica_missing(self, key: Key, addresses: list[str]) -> None:
+    def replica_missing(self, key: Key, addresses: list[str], work: bytes = b"") -> None:
         if self._missing is None:
             self._missing = ReplicasMissing([])
             self.messages.append(self._missing)
         self._missing.missing.append((key, addresses))
+        if work:
+            self._missing.works.append((key, work))
 
     def immovable(self, key: Key, holder: str, reason: str) -> None:
         if self._immovable is None:

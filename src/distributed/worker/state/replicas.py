@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from distributed.protocol.messages import AcquireReplicas, Key
 from distributed.worker.state.core import Core
 from distributed.worker.state.tasks import TaskState
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
 
 class Replicas(Core):
     """Fetching and taking in."""
 
     def _handle_acquire_replicas(self, message: AcquireReplicas, now: float) -> None:
+        works = dict(message.works)
         for key, nbytes, addresses in message.holders:
-            if key in self.data:
+            work = works.get(key, b"")
+            if key in self.data and self.tasks[key].work == work:
                 self._tell(self.tasks[key])
-            elif self._want(key, nbytes, addresses):
+            elif self._want(key, nbytes, addresses, work):
                 self.tasks[key].acquire = True
             else:
-                self.outbox.replica_missing(key, addresses)
+                self.outbox.replica_missing(key, addresses, work)
 
     def _tell(self, ts: TaskState) -> None:
         """Say that a copy is here."""
-        self.outbox.replica_added(ts.key, ts.nbytes)
+        self.outbox.replica_added(ts.key, ts.nbytes, ts.work)
         ts.told = self.outbox.nreplicas
 
-    def _want(self, key: Key, nbytes: int, addresses: list[str]) -> bool:
-        """See to it that this key gets here. False: nobody can deliver it."""
+    def _want(self, key: Key, nbytes: int, addresses: list[str], work: bytes = b"") -> bool:
+        """See to it that the result of this work gets here. False: nobody can deliver it."""
         ts = self.tasks.get(key)
+        if ts is not None and ts.work != work:
+            self._make_way(ts)
+            ts = None
         if ts is None:
             holders = self.fetching.candidates(addresses, [])
             if not holders:
                 return False
-            ts = self.tasks[key] = TaskState(key, state="released", nbytes=nbytes, holders=holders, failed=[])
+            ts = self.tasks[key] = TaskState(
+                key, state="released", nbytes=nbytes, holders=holders, failed=[], work=work
+            )
             self._move(ts, "fetch")
             self.fetching.add(ts)
         elif ts.state in ("fetch", "flight"):
@@ -121,7 +131,7 @@ class Replicas(Core):
                 self.fetching.add(ts)
             return
         if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed)
+            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
     def immovable(self, results: Iterable[tuple[Key, str]]) -> None:
@@ -140,10 +150,15 @@ class Replicas(Core):
             self.fetching.add(ts)
             return
         if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed)
+            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
-    def scattered(self, items: Iterable[tuple[Key, Any, int, str]], nfrees: int = 0) -> None:
+    def scattered(
+        self,
+        items: Iterable[tuple[Key, Any, int, str]],
+        nfrees: int = 0,
+        works: Mapping[Key, bytes] = NOTHING,
+    ) -> None:
         """Data sent straight to this worker: (key, value, nbytes, type name).
 
         It came on a connection of its own. The scheduler had begun ``nfrees`` FreeKeys for this worker before; those of
@@ -152,6 +167,10 @@ class Replicas(Core):
         self._begin("scattered")
         for key, value, nbytes, typename in items:
             ts = self.tasks.get(key)
+            work = works.get(key, b"")
+            if ts is not None and ts.work != work:
+                self._make_way(ts)
+                ts = None
             if ts is not None and ts.state == "memory":
                 ts.spared = nfrees
                 self.nbytes += nbytes - ts.nbytes
@@ -164,9 +183,9 @@ class Replicas(Core):
                 self._move(ts, "released")
                 self._take_back([ts], "free")
                 dependents, ts.dependents = ts.dependents, None
-                ts = self.tasks[key] = TaskState(key, state="released", dependents=dependents)
+                ts = self.tasks[key] = TaskState(key, state="released", dependents=dependents, work=work)
             elif ts is None:
-                ts = self.tasks[key] = TaskState(key, state="released")
+                ts = self.tasks[key] = TaskState(key, state="released", work=work)
             elif ts.state == "fetch":
                 self.fetching.remove(ts)
             elif ts.waits:

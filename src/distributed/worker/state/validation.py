@@ -27,8 +27,8 @@ def validate(state: WorkerState) -> None:
     assert state.executing_count == len(executing), f"{state.executing_count=} {executing=}"
     _validate_resources(state, executing)
     _validate_fetching(state)
-    for key, ts in state.discarded.items():
-        assert ts.key == key, "discarded under another key"
+    for (key, work), ts in state.discarded.items():
+        assert (ts.key, ts.work) == (key, work), "discarded under another key"
         assert state.tasks.get(key) is not ts, f"{key!r} is discarded and known"
     for key, start, finish, stimulus in state.history:
         assert (start, finish) in TRANSITIONS, f"{key!r} went from {start} to {finish} by {stimulus}"
@@ -44,7 +44,7 @@ def _validate_task(state: WorkerState, ts: TaskState) -> None:
         assert ts.waits, "waits for nothing"
         for dep in ts.waits:
             if dep == ts.key:
-                assert dep in state.discarded, "waits for the end of a run that is over"
+                assert (dep, ts.work) in state.discarded, "waits for the end of a run that is over"
             else:
                 assert dep in state.tasks, f"waits for {dep}, which is not known"
                 assert state.tasks[dep].state != "memory", f"waits for {dep}, which is here"

@@ -1,0 +1,164 @@
+"""Keys that stand for other work than they did before: what then becomes of records and futures.
+
+A key stands for one work as long as a live future is held on it, or on what stands on it: who submits other work
+meanwhile gets a future on that one, and is told (:attr:`ClientState.taken`). After that the new work takes the key. A
+record that was cancelled or lost is never computed again: its futures stay as they are, and a new record takes its
+place, of whatever work. The scheduler does the same by the same rule; where it knows of needs that this client does
+not, it says KeysTaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from distributed.client.state.records import ENDED, ClientTask, mirror
+from distributed.client.state.table import TRANSITIONS
+from distributed.protocol.messages import Key, KeysTaken, LineageCut, TasksInMemory, TasksRefused
+
+if TYPE_CHECKING:
+    from distributed.client.state.machine import ClientState
+
+
+def other_work(state: ClientState, have: ClientTask, task: ClientTask) -> ClientTask:
+    """Other work under a key that is known: the record that the key stands for from now on.
+
+    That of the other work, once nobody holds a live future on the old one, or on what stands on it.
+    """
+    if have.nfutures and have.status not in ENDED:
+        state.taken.append(have.key)
+        return have
+    for dep in task.deps:  # before anything is forgotten: these may be what the old work stood on
+        state._depend(dep)
+    while have.ndependents and (state.parked or state.unpinning):
+        state.drop_parked()  # what is forgotten already does not need it
+    if have.ndependents and have.status == "cancelled":
+        cancel_dependents(state, have)
+    elif have.ndependents:
+        state.taken.append(have.key)
+        state.parked.append(task.deps)
+        return have
+    if state.tasks.get(have.key) is have:
+        if have.nfutures:
+            for old in (have, *(have.twins or ())):
+                old.nfutures = -1  # they stay as they are, and do not count here any more
+            have.twins = None
+        state.parked.append(have.deps)
+        if have.ndependents:
+            task.ndependents = have.ndependents
+            for pinned in (*state.pinned.values(), state.unpinning):
+                pinned[:] = [task if other is have else other for other in pinned]
+    state.tasks[task.key] = task
+    task.known = False
+    return task
+
+
+def cancel_dependents(state: ClientState, task: ClientTask) -> None:
+    """What stands on a cancelled task is cancelled with it: the scheduler may not have said so yet, nor know of it."""
+    reason = f"{task.key!r}, which it stands on, was cancelled"
+    dependents: dict[Key, list[ClientTask]] = {}
+    for other in state.tasks.values():
+        for key in other.deps:
+            dependents.setdefault(key, []).append(other)
+    stack = [task]
+    cancelled: list[Key] = []
+    while stack:
+        for other in dependents.pop(stack.pop().key, ()):
+            stack.append(other)
+            if other.nfutures and TRANSITIONS.get((other.status, "cancelled")):
+                other.reason = reason
+                state._doubt(other)
+                state._set(other, "cancelled")
+                cancelled.append(other.key)
+                state._unanswered[other.key] = state._unanswered.get(other.key, 0) + 1
+    if cancelled:
+        state._outbox.cancel(cancelled, False, reason, "")
+
+
+def let_go_of_deps(state: ClientState, task: ClientTask) -> None:
+    """It has ended, and nothing stands on it: it is never computed by this record again."""
+    if task.deps:
+        state.parked.append(task.deps)
+        task.call, task.args, task.deps = None, None, ()
+        if len(state.parked) == 1:
+            state.drop_parked()
+
+
+def taken(state: ClientState, message: KeysTaken) -> None:
+    state._note("taken", message.keys)
+    for key, work in zip(message.keys, message.works, strict=True):
+        task = state._meant(key, message.heard)
+        if task is not None:
+            task.shared = True
+            task.work = work
+            state.taken.append(key)
+
+
+def learn(state: ClientState, message: TasksInMemory) -> None:
+    for key, work in zip(message.keys, message.works, strict=True):
+        task = state._meant(key, message.heard)
+        if task is not None and work:
+            task.work = work
+
+
+def scatter(state: ClientState, tasks: Iterable[ClientTask]) -> None:
+    """Data that a call to the scheduler carries, under its number."""
+    state._outbox.numbered += 1
+    number = state._outbox.numbered
+    for task in tasks:
+        have = state.tasks.setdefault(task.key, task)
+        if have is not task and (have.status in ENDED or have.is_other(task)):
+            have = other_work(state, have, task)
+        if have is not task:
+            state._join(have, task)
+        if task.named:
+            have.told = number
+        if have.status != "pending" and (have.nfutures == 0 or have.status in ("cancelled", "lost")):
+            state._set(have, "submit")
+        have.nfutures += 1
+        have.known = True
+        if have is not task:
+            mirror(have, task)
+
+
+def refused(state: ClientState, message: TasksRefused) -> None:
+    """What these need is told again, if it is known here how to compute it; else they are given up."""
+    state._note("refused", message.keys)
+    for key, missing in zip(message.keys, message.missing, strict=True):
+        task = state._meant(key, message.heard)
+        if task is None or missing not in task.deps:
+            continue
+        needed = state.tasks[missing]
+        if not needed.nfutures:  # that work is gone, this client's may take the key
+            needed.shared = False
+        state._doubt(task)
+        state._doubt(needed)
+        if needed.call is None and TRANSITIONS.get((task.status, "cancelled")):
+            task.reason = f"it depends on {missing!r}, which the scheduler does not know"
+            state._set(task, "cancelled")
+    for key in message.keys:
+        task = state.tasks.get(key)
+        if task is not None and task.status in ("pending", "finished"):
+            state._tell_if_unknown(task)
+
+
+def cut(state: ClientState, message: LineageCut) -> None:
+    state._note("cut", message.keys)
+    for i, key in enumerate(message.keys):
+        task = state._meant(key, message.heard)
+        if task is not None and task.call is not None:
+            state.parked.append(task.deps)
+            task.call, task.args, task.deps = None, None, ()
+            task.work = message.works[i] if message.works else b""
+
+
+__all__ = [
+    "cancel_dependents",
+    "cut",
+    "learn",
+    "let_go_of_deps",
+    "other_work",
+    "refused",
+    "scatter",
+    "taken",
+]
