@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from distributed.scheduler.state import immovable
 from distributed.scheduler.state.index import Index
-from distributed.scheduler.state.records import ClientState, TaskState
+from distributed.scheduler.state.records import ClientState, TaskState, WorkerState
 
 #: Tasks that are set aside, or placed again, in one turn.
 MAX_MOVED = 5_000
@@ -52,6 +52,14 @@ def head(s: Index) -> TaskState | None:
     return ts
 
 
+def backlog_head(s: Index, ws: WorkerState) -> TaskState | None:
+    """The first of a worker's backlog that somebody wants who is there, or that cannot wait elsewhere."""
+    while (ts := ws.backlog.peek()) is not None and is_absent(s, ts) and may_wait(ts):
+        ws.backlog.pop()
+        push(s, ts)
+    return ts
+
+
 def takes(s: Index, ts: TaskState) -> bool:
     """Set a task aside that can run now, if it may be; the caller has it in state ``queued`` and in no queue."""
     if not is_absent(s, ts) or not may_wait(ts):
@@ -73,4 +81,4 @@ def push(s: Index, ts: TaskState) -> None:
     s.asides[ts.client] = None
 
 
-__all__ = ["MAX_MOVED", "begin", "end", "head", "is_absent", "may_wait", "push", "takes"]
+__all__ = ["MAX_MOVED", "backlog_head", "begin", "end", "head", "is_absent", "may_wait", "push", "takes"]

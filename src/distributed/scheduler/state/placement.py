@@ -340,12 +340,10 @@ def _prune_backlogged(s: Index) -> None:
 
 def next_task(s: Index, ws: WorkerState) -> TaskState | None:
     """Take the task a worker should get next off its queue."""
-    mine = ws.backlog.peek()
-    while s.absent and mine is not None and absence.is_absent(s, mine) and absence.may_wait(mine):
-        ws.backlog.pop()
-        absence.push(s, mine)
-        mine = ws.backlog.peek()
-    common = s.queue.peek() if not s.absent else absence.head(s)
+    if s.absent:
+        mine, common = absence.backlog_head(s, ws), absence.head(s)
+    else:
+        mine, common = ws.backlog.peek(), s.queue.peek()
     if mine is not None and (common is None or mine.priority < common.priority):
         return _pop_fitting(ws.backlog, ws) or (_pop_fitting(s.queue, ws) if common is not None else None)
     if common is not None:
