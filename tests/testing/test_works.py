@@ -86,6 +86,35 @@ def test_the_same_work_is_found_and_other_work_takes_the_key_when_nobody_needs_i
     assert net.told("d", KeysTaken) is None
 
 
+def test_who_is_not_there_keeps_no_key_from_who_is() -> None:
+    net = Net()
+    net.submit("c", "k", b"one")
+    net.submit("c", "of-k", b"same", "k")
+    net.finish("k")
+    first = net.s.tasks["k"]
+    net.s.client_disconnected("c", 0.0)  # killed, as far as anybody knows
+    net.turn()
+    net.submit("d", "k", b"two")
+    assert net.told("d", KeysTaken) is None
+    assert net.s.tasks["k"] is not first
+    assert "of-k" not in net.s.tasks
+    net.s.add_client("c", now=0.0)
+    net.submit("c", "k", b"one", again=True)
+    assert [m.keys for m in net.said["c"]] == [["k"]]  # refused
+    assert [cs.name for cs in net.s.tasks["k"].who_wants] == ["d"]
+
+
+def test_a_key_that_somebody_wants_who_is_there_is_kept_for_all() -> None:
+    net = Net()
+    net.submit("c", "k", b"one")
+    net.s.add_client("e", now=0.0)
+    net.submit("e", "k", b"one")
+    net.s.client_disconnected("c", 0.0)
+    net.submit("d", "k", b"two")
+    assert net.told("d", KeysTaken) is not None
+    assert [cs.name for cs in net.s.tasks["k"].who_wants] == ["c", "e", "d"]
+
+
 def test_what_stands_on_other_work_is_other_work() -> None:
     net = Net()
     works = set()

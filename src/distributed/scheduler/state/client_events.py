@@ -206,6 +206,8 @@ def make_way(s: Index, cs: ClientState, ts: TaskState) -> bool:
         for announced in cs.stale_graphs:
             other.nwaiters -= announced.pop(other, 0)
         lifecycle.release(s, other)
+    if _in_use(family) and all(holder in s.absent for other in family for holder in other.who_wants):
+        _forget_absent(s, family)
     while s.parked and _in_use(family):  # those that nobody needs any more may still count
         lifecycle.release_parked(s)
     if _in_use(family):
@@ -214,6 +216,17 @@ def make_way(s: Index, cs: ClientState, ts: TaskState) -> bool:
         if other.state != "forgotten":
             lifecycle.let_go(s, other)
     return True
+
+
+def _forget_absent(s: Index, family: list[TaskState]) -> None:
+    """Who is not there keeps no key from who is; if it comes back, it hears that the key was given away."""
+    for other in reversed(family):
+        for holder in other.who_wants:
+            unwant(other, holder)
+        for holder in s.absent:
+            for announced in (*holder.graphs.values(), *holder.stale_graphs):
+                other.nwaiters -= announced.pop(other, 0)
+        lifecycle.release(s, other)
 
 
 def _in_use(family: list[TaskState]) -> bool:
