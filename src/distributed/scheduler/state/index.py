@@ -82,6 +82,8 @@ class Index:
     #: Whether a paused worker may be given a task; since when all stands still, and what it looked like then.
     relief_due = False
     standing_since: tuple[float, tuple[int, int]] | None = None
+    #: When and why the last nanny that gave up did, until a worker comes.
+    given_up: tuple[float, str] | None = None
     #: Whether the head of the queue is still being sorted, and how many may be set aside in this turn.
     sorting = False
     sort_left = 0
@@ -105,10 +107,9 @@ class Index:
         self.due: dict[WorkerState, None] = {}
         self.freed: dict[WorkerState, None] = {}
         self.unrunnable: dict[TaskState, float] = {}  # and since when
-        # Nannies that are there; when and why the last that gave up did, until a worker comes. While there are no
-        # workers: which tasks there were at what time, oldest first. See :mod:`desertion`.
+        # Nannies that are there. While there are no workers: which tasks there were at what time, oldest first. See
+        # :mod:`desertion`.
         self.nannies: dict[str, None] = {}
-        self.given_up: tuple[float, str] | None = None
         self.deserted: deque[tuple[float, int]] = deque()
         # Tasks that may have no place because of results that cannot be moved; looked at when the turn ends.
         self.stranded: dict[TaskState, None] = {}
