@@ -84,6 +84,9 @@ class Index:
     standing_since: tuple[float, tuple[int, int]] | None = None
     #: When and why the last nanny that gave up did, until a worker comes.
     given_up: tuple[float, str] | None = None
+    #: What is kept only to compute other results again, in bytes; see :mod:`lineage`.
+    lineage_nbytes = 0
+    lineage_next = 0.0
     #: Whether the head of the queue is still being sorted, and how many may be set aside in this turn.
     sorting = False
     sort_left = 0
@@ -145,9 +148,7 @@ class Index:
         self.suspects: dict[TaskState, list[str]] = {}
         # Tasks that nobody needs, to be let go in the next turns: what stands on one another comes in millions.
         self.parked: list[TaskState] = []
-        # What is kept only to compute other results again, in bytes, and the youngest of it; see :mod:`lineage`.
-        self.lineage_nbytes = 0
-        self.lineage_next = 0.0
+        # The youngest of what is kept only to compute other results again.
         self.young: deque[TaskState] = deque(maxlen=100)
         self.checkpointing: dict[TaskState, float] = {}
         self.checkpoints: dict[TaskState, None] = {}
