@@ -16,8 +16,10 @@ from distributed.protocol.messages import (
     ReplicasMissing,
     RunTasks,
     SubmitTasks,
+    TasksCancelled,
     TasksFinished,
     TasksInMemory,
+    TasksRefused,
     WantKeys,
 )
 from distributed.scheduler.state import SchedulerState, Settings
@@ -324,4 +326,20 @@ def test_dependents_of_a_cancelled_task_are_cancelled_before_its_key_is_used_aga
     assert dependent.status == "cancelled"
     assert "which it stands on, was cancelled" in dependent.reason
     assert len(state.take_woken()) == 1
+    state.validate()
+
+
+def test_what_stands_on_data_that_is_gone_is_given_up_however_far() -> None:
+    """Each refusal was answered by telling it again, for ever."""
+    state = ClientState()
+    data, inner, wanted = ClientTask("data"), record(b"", "inner", "data"), record(b"", "wanted", "inner")
+    state.handle_scatter([data])
+    state.handle_submit([inner], wanted=False)
+    state.handle_submit([wanted])
+    state.handle_release([data])
+    state.drain()
+    state.handle_message(TasksCancelled(["data"], "unknown"))
+    state.handle_message(TasksRefused(["inner", "wanted"], ["data", "inner"]))
+    assert wanted.status == "cancelled"
+    assert all(isinstance(message, ReleaseKeys) for message in state.drain())
     state.validate()

@@ -133,13 +133,30 @@ def refused(state: ClientState, message: TasksRefused) -> None:
             needed.shared = False
         state._doubt(task)
         state._doubt(needed)
-        if needed.call is None and TRANSITIONS.get((task.status, "cancelled")):
+        if _cannot_be_told(state, needed) and TRANSITIONS.get((task.status, "cancelled")):
             task.reason = f"it depends on {missing!r}, which the scheduler does not know"
             state._set(task, "cancelled")
     for key in message.keys:
         task = state.tasks.get(key)
         if task is not None and task.status in ("pending", "finished"):
             state._tell_if_unknown(task)
+
+
+def _cannot_be_told(state: ClientState, task: ClientTask) -> bool:
+    """Whether this is data, or stands on data that the scheduler said it does not know."""
+    if task.call is None:
+        return True
+    seen = {task.key}
+    stack = [task]
+    while stack:
+        for key in stack.pop().deps:
+            dep = state.tasks[key]
+            if dep.call is None and dep.status in ENDED:
+                return True
+            if key not in seen:
+                seen.add(key)
+                stack.append(dep)
+    return False
 
 
 def cut(state: ClientState, message: LineageCut) -> None:
