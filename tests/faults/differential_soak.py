@@ -179,7 +179,6 @@ class Run:
         self.counts: collections.Counter[str] = collections.Counter()
         self.complaints: list[str] = []
         self.lines: collections.deque[str] = collections.deque()
-        self.client_memory: list[float] = []
 
     def start_player(self, programs: int) -> None:
         """A process for programs from the next seed on."""

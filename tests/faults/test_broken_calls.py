@@ -19,7 +19,7 @@ from fault_bench import FaultBench
 from fault_tasks import inc
 from system_bench import wait_until
 
-from distributed import Client, Event, Lock, Queue, Semaphore, Variable, WorkerPlugin
+from distributed import Client, Event, Lock, MultiLock, Queue, Semaphore, Variable, WorkerPlugin
 from distributed.exceptions import UnknownOutcomeError
 
 MOMENTS = ("before", "after", "cut")
@@ -133,6 +133,15 @@ def test_what_lies_in_the_scheduler_is_done_once(plagued: Plagued, moment: str) 
     assert not Lock("l").acquire(blocking=False)
     call("semaphore_release", moment, lock.release)
     assert Lock("l").acquire(timeout=10)
+    several = MultiLock(["x", "y"])
+    assert call("multi_lock_acquire", moment, lambda: several.acquire(timeout=10))
+    call("multi_lock_release", moment, several.release)
+    assert MultiLock(["x"]).acquire(timeout=10)
+    call("event_clear", moment, event.clear)
+    assert not call("event_wait", moment, lambda: event.wait(timeout=0.5))
+    call("variable_delete", moment, variable.delete)
+    with pytest.raises(TimeoutError):
+        call("variable_get", moment, lambda: variable.get(timeout=0.5))
     semaphore = Semaphore(2, "s")
     assert call("semaphore_acquire", moment, lambda: semaphore.acquire(timeout=10))
     assert semaphore.get_value() == 1
