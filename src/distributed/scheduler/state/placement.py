@@ -258,9 +258,13 @@ def fill(s: Index) -> None:
 
 
 def _fill_threads(s: Index, due: dict[WorkerState, None], batch: _Batch) -> None:
-    """One task each a round, so that few tasks spread over many workers."""
+    """One task each a round, so that few tasks spread over many workers.
+
+    Those with a backlog may have a task of their own, so the common queue is offered to as many others as it is long.
+    """
+    first = [ws for ws in due if ws in s.idle]
     idle = list(
-        dict.fromkeys([ws for ws in due if ws in s.idle] + list(itertools.islice(s.idle, len(s.queue))))
+        dict.fromkeys([*first, *itertools.islice(s.idle, len(s.queue) + len(first) if s.queue else 0)])
     )
     while idle:
         served = []
