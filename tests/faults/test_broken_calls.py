@@ -159,14 +159,14 @@ def test_what_workers_do_is_asked_for_again(plagued: Plagued, moment: str, tmp_p
     call("replicate", moment, lambda: client.replicate(data))
     assert len(client.who_has([data])[data.key]) == 2
     call("rebalance", moment, lambda: client.rebalance([data]))
-    call("register_worker_plugin", moment, lambda: client.register_plugin(Note()))
+    call("register_plugin", moment, lambda: client.register_plugin(Note()))
     assert set(client.run(notes).values()) <= {1, 2}
     assert len(client.run(notes)) == 2
     assert len(call("who_has", moment, lambda: client.who_has([data]))[data.key]) >= 1
     assert len(call("broadcast", moment, lambda: client.get_versions())["workers"]) == 2
     module = tmp_path / "uploaded_here.py"
     module.write_text("value = 5")
-    call("register_worker_plugin", moment, lambda: client.upload_file(str(module)))
+    call("register_plugin", moment, lambda: client.upload_file(str(module)))
     assert client.submit(imported, "uploaded_here").result(timeout=30) == 5
     call("restart", moment, client.restart)
     assert client.submit(inc, 1).result(timeout=30) == 2

@@ -58,8 +58,13 @@ REPEATABLE = frozenset(
             "feed",
         ),
         *("scatter", "add_data", "replicate", "rebalance", "delete_worker_data", "cancel", "retry"),
-        *("register_worker_plugin", "register_nanny_plugin", "register_scheduler_plugin", "upload_file"),
-        *("unregister_worker_plugin", "unregister_nanny_plugin", "unregister_scheduler_plugin"),
+        *("register_plugin", "register_worker_plugin", "register_nanny_plugin", "register_scheduler_plugin"),
+        *(
+            "unregister_worker_plugin",
+            "unregister_nanny_plugin",
+            "unregister_scheduler_plugin",
+            "upload_file",
+        ),
         *("start_task_stream", "stop_task_stream", "start_task_metadata", "stop_task_metadata"),
         *("start_performance_report", "add_resources", "drain", "restart"),
     )
