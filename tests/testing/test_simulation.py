@@ -8,8 +8,11 @@ import random
 import pytest
 
 from distributed.client.state import machine as client_machine
+from distributed.protocol.messages import PutFunctions, SubmitTasks
+from distributed.scheduler.state import SchedulerState, absence, placement
 from distributed.testing.simulation import SimulationError, World, invariants, play
 from distributed.testing.simulation.__main__ import main
+from distributed.testing.simulation.bounds import low_bounds
 from distributed.testing.simulation.campaign import play_all
 from distributed.testing.simulation.shrinking import attempt, shrink
 from distributed.testing.simulation.world import ACCIDENTS, MIN_FAULTS, MIN_TASKS, NAMES, Size
@@ -57,6 +60,28 @@ def test_a_seed_replays_exactly() -> None:
     second.play()
     assert list(first.network.events) == list(second.network.events)
     assert play(7) != play(8)
+
+
+def test_some_networks_come_to_every_bound() -> None:
+    before = absence.MAX_MOVED, placement.MAX_COMPARED
+    lowered = set()
+    for seed in range(3):
+        with low_bounds(seed):
+            lowered.add((absence.MAX_MOVED, placement.MAX_COMPARED))
+        assert before == (absence.MAX_MOVED, placement.MAX_COMPARED)
+    assert len(lowered) == 3
+
+
+def test_who_left_stays_in_no_book() -> None:
+    state = SchedulerState()
+    state.add_worker("a", now=0.0)
+    state.add_client("c", now=0.0)
+    state.handle_client("c", PutFunctions([b"f"], [b"f"]), 0.0)
+    state.handle_client("c", SubmitTasks(b"f", "f", ["x"], [b""]), 0.0)
+    list(state.drain(0.0))
+    state.remove_worker("a", 1.0)
+    state.validate()
+    assert not state.freed
 
 
 def test_seeds_differ_in_what_goes_wrong() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from distributed.scheduler.state import graphs, placement
+from distributed.scheduler.state import graphs, immovable, placement
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.records import NO_TASKS, PENDING_STATES, ClientState, TaskState, WorkerState
 from distributed.scheduler.state.table import STATES
@@ -28,6 +28,7 @@ def validate(s: Index) -> None:
         assert found.held or found.running, key
         for ws in (*found.held, *found.running):
             assert s.workers.get(ws.address) is ws, (key, ws)
+    _validate_books(s)
     provisional = {ts for _, tasks in s.provisional for ts in tasks}
     for ts in s.tasks.values():
         kept = ts in provisional or ts in s.parked or ts in s.reprieved
@@ -52,6 +53,19 @@ def validate(s: Index) -> None:
         users = nusers[fn]
         assert function.ntasks == users, (fn, function.ntasks, users)
         assert users or function.clients
+
+
+def _validate_books(s: Index) -> None:
+    """Who is gone is in no book."""
+    books = (s.open, s.idle, s.due, s.freed, s.backlogged, s.paused, s.leaving, s.patient, s.ordered)
+    for ws in (ws for book in books for ws in book):
+        assert s.workers.get(ws.address) is ws, ws
+    for ts in (*s.unrunnable, *s.stranded, *s.promised, *s.suspects, *s.checkpoints):
+        assert s.tasks.get(ts.key) is ts, ts
+    for cs in (*s.absent, *s.asides, *s.returning):
+        assert s.clients.get(cs.name) is cs or cs.aside, cs
+    for cs in s.clients.values():
+        assert not cs.aside or cs in s.asides, cs
 
 
 def _validate_task(s: Index, ts: TaskState, announced: int) -> None:
@@ -124,8 +138,11 @@ def validate_drained(s: Index) -> None:
             for queue in (s.queue, ws.backlog, *(cs.aside for cs in s.asides)):
                 ts = queue.peek()
                 assert ts is None or (ts.careful and not placement.has_idle_thread(ws)), (ws, ts)
-    for ws in (*s.paused, *s.leaving):
-        assert s.workers.get(ws.address) is ws, ws
+    assert not s.freed
+    for ts in s.unrunnable:
+        assert ts.spec is not None
+        assert not placement.candidates(s, ts.spec) or immovable.hosts(ts) is not None, ts
+        assert placement.best_worker(s, ts) is None, ts
     for ws in s.backlogged:
         assert s.workers.get(ws.address) is ws
         assert ws.status == "running"

@@ -122,7 +122,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     s.parted.append((ws, parting, reason))
     s.notices.append(("worker-gone", address, reason))
     ws.status = "closed"
-    for book in (s.open, s.idle, s.due, s.freed):
+    for book in (s.open, s.idle, s.due):
         book.pop(ws, None)
     if s.names.get(ws.name) is ws:
         del s.names[ws.name]
@@ -157,6 +157,7 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
         if ts.state == "processing":
             deaths = s.suspects.get(ts, ())
             lifecycle.to_erred(s, ts, errors.killed_worker(ts, address, deaths, s.settings.allowed_failures))
+    s.freed.pop(ws, None)
     held = list(ws.has_what)
     for ts in held:
         lifecycle.remove_replica(ts, ws)

@@ -8,14 +8,13 @@ accidents, enough workers; all that is wanted must end. *Release*: all futures d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from distributed.client.state import machine as client_machine
-from distributed.scheduler.state import Settings, lifecycle, orders
+from distributed.scheduler.state import Settings, orders
 from distributed.scheduler.state.records import PENDING_STATES
 from distributed.testing.simulation import departures, invariants, supervision
+from distributed.testing.simulation.bounds import low_bounds
 from distributed.testing.simulation.coverage import Coverage, Transition, watching_clients
 from distributed.testing.simulation.network import Network
 from distributed.testing.simulation.parties import Client, Scheduler
@@ -207,7 +206,7 @@ class World:
     def play(self) -> Report:
         """Raises :class:`SimulationError` with the story of what went wrong."""
         try:
-            with watching_clients(self.coverage), small_steps(self.seed):
+            with watching_clients(self.coverage), low_bounds(self.seed):
                 self.run_trouble()
                 self.run_calm()
                 self.run_release()
@@ -575,18 +574,6 @@ ACCIDENTS: dict[str, Callable[[World], bool]] = {
     "lifetimes-end": supervision.lifetimes_end,
     "start-fails": supervision.start_fails,
 }
-
-
-@contextmanager
-def small_steps(seed: int) -> Iterator[None]:
-    """In some networks, what is bounded a turn is bounded so low that it takes many turns."""
-    before = lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED
-    if seed % 3 == 1:
-        lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED = 7, 5
-    try:
-        yield
-    finally:
-        lifecycle.MAX_RELEASED, client_machine.MAX_DROPPED = before
 
 
 def play(seed: int, trouble: tuple[str, ...] | None = None, size: Size | None = None) -> Report:
