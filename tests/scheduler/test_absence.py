@@ -71,3 +71,20 @@ def test_who_stays_away_is_forgotten() -> None:
     assert not state.asides
     assert not state.absent
     state.validate()
+
+
+def test_nothing_is_sorted_while_workers_are_waited_for() -> None:
+    """The machine asks for another turn only where that turn brings it further."""
+    state = network()
+    state.handle_client("alive", SubmitTasks(FN, "inc", ["y"], [b"x"]), 0.0)
+    state.add_worker("tcp://10.0.0.1:2", nthreads=1, now=0.0)
+    assert not given(state)
+    assert state.unfinished
+    state.expect_workers(["tcp://10.0.0.1:3"], 0.0)
+    assert not given(state)
+    assert not state.unfinished
+    state.add_worker("tcp://10.0.0.1:3", nthreads=1, now=0.0)
+    turns = [given(state)]
+    while state.unfinished:
+        turns.append(given(state))
+    assert turns[-1][0] == "y"

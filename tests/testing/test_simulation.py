@@ -115,6 +115,12 @@ def test_a_lost_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "at the scheduler: <TaskState" in text
 
 
+def test_a_machine_that_always_asks_for_another_turn_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SchedulerState, "unfinished", True)
+    with pytest.raises(SimulationError, match="go on for ever while no time passes"):
+        play(3, ())
+
+
 def test_what_is_left_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distributed.worker.state.machine.WorkerState._handle_free_keys", lambda *args: None)
     with pytest.raises(SimulationError, match=r"holds other data|left at w"):

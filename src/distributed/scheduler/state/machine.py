@@ -286,6 +286,7 @@ class SchedulerState(Index):
     def drain(self, now: float) -> Iterator[tuple[str, list[Message]]]:
         """End of the turn: give workers that have room what is queued; hand over all messages by peer."""
         self.now = now
+        self.sorting = False  # what is not given out now is sorted when it is
         if self.stranded:
             lifecycle.err_stranded(self)
         fired.forget_done(self)

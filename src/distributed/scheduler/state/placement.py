@@ -546,6 +546,8 @@ def balance(s: Index) -> None:
     """Ask workers that have more than they can do at once to give unstarted tasks back, for those that are idle."""
     if s.freed:
         settle_freed(s)
+    if s.awaited:
+        return
     if s.queue or s.backlogged:
         fill(s)
     takers = list(s.idle)

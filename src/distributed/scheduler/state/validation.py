@@ -129,13 +129,12 @@ def validate_drained(s: Index) -> None:
     """What holds when the turn is over: nobody who has room is left without work that is there."""
     assert not s.outbox
     assert not s.stranded
-    if s.awaited or s.sorting or s.returning:  # nothing is given out yet
-        return
+    common = [] if s.sorting else [s.queue, *(cs.aside for cs in s.asides if cs not in s.returning)]
     for ws in s.workers.values():
         assert (ws in s.open) == (ws.status == "running" and placement.has_room(s, ws)), ws
         assert (ws in s.idle) == (ws in s.open and placement.has_idle_thread(ws)), ws
-        if ws in s.open:
-            for queue in (s.queue, ws.backlog, *(cs.aside for cs in s.asides)):
+        if ws in s.open and not s.awaited:  # else nothing is given out yet
+            for queue in (ws.backlog, *common):
                 ts = queue.peek()
                 assert ts is None or (ts.careful and not placement.has_idle_thread(ws)), (ws, ts)
     assert not s.freed

@@ -187,6 +187,24 @@ def leftovers(s: SchedulerState) -> dict[str, Any]:
             function.fn for function in s.functions.values() if function.ntasks or not function.clients
         ],
         "wanted": [cs for cs in s.clients.values() if cs.wants_what],
+        "books": [
+            name
+            for name in (
+                *(
+                    "promised",
+                    "arriving",
+                    "reprieved",
+                    "stranded",
+                    "suspects",
+                    "parked",
+                    "provisional",
+                    "asides",
+                ),
+                *("returning", "checkpoints", "checkpointing", "ordered", "leaving", "patient", "awaited"),
+                *("lineage_nbytes", "backlogged", "due", "freed", "sorting", "strays"),
+            )
+            if getattr(s, name)
+        ],
         "workers": [
             ws
             for ws in s.workers.values()

@@ -17,6 +17,9 @@ SIGNS_OF_LIFE = (WorkerHeartbeat, ClientHeartbeat)
 #: Events that a failing run tells.
 REMEMBERED = 120
 
+#: Events that may happen at one and the same time: some work goes on in turns that follow at once, but not for ever.
+MOST_AT_ONCE = 10_000
+
 #: Of a network that is not thorough, one turn in so many is validated.
 SELDOM = 100
 
@@ -49,6 +52,7 @@ class Network:
         self._events: deque[tuple[float, str, object]] = deque(maxlen=REMEMBERED)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
+        self._nstill = 0
 
     def after(self, delay: float, action: Callable[..., None], *args: Any) -> None:
         """``action(*args)`` is called ``delay`` seconds from now."""
@@ -67,6 +71,8 @@ class Network:
     def step(self) -> None:
         """Let the next event happen."""
         when, _, action, args = heapq.heappop(self._heap)
+        self._nstill = self._nstill + 1 if when <= self.now else 0
+        assert self._nstill < MOST_AT_ONCE, f"{action} and others go on for ever while no time passes"
         self.now = max(self.now, when)
         if self.frozen and self._waits(action, args):
             return
