@@ -118,9 +118,12 @@ class Session:
         return task
 
     def release(self, task: ClientTask) -> None:
-        """One future less. Called by the garbage collector: any thread, any moment."""
+        """One future less. Called by the garbage collector: any thread, any moment.
+
+        Of a key that others may use for other work (:attr:`ClientTask.contestable`) the scheduler hears at once.
+        """
         self._events.append(task)
-        if not self._lingering and not self._awake:
+        if not self._awake and (not self._lingering or task.contestable):
             self._wake()
 
     def wait(
