@@ -451,6 +451,7 @@ def assert_empty(s: SchedulerState) -> None:
     assert not s.specs, s.specs
     assert not s.unclaimed, s.unclaimed
     assert not s.unrunnable
+    assert not s.ordered, s.ordered
     assert not len(s.queue)
     assert not s.queue.seconds
     for function in s.functions.values():

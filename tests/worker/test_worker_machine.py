@@ -445,6 +445,13 @@ def test_a_replica_that_nobody_delivers_is_missing():
     assert bench.states == {}
 
 
+def test_an_order_for_a_replica_that_is_freed_is_answered():
+    bench = Bench()
+    bench.handle(AcquireReplicas([("d", 10, [A])]))
+    assert bench.handle(FreeKeys(["d"])) == [ReplicasMissing([("d", [])])]
+    assert bench.states == {}
+
+
 @pytest.mark.parametrize(
     "before", ["nothing", "memory", "fetch", "flight", "waiting", "ready", "executing", "started"]
 )

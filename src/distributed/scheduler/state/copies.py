@@ -1,7 +1,8 @@
 """Copies that an operation of the shell ordered and waits for.
 
 A worker answers every order: the copy is there (ReplicasAdded), or nobody delivers it (ReplicasMissing); or it goes.
-With that the order is settled, and the operation sees from ``who_has`` what came of it.
+With that the order is settled, and the operation sees from ``who_has`` what came of it. What takes an order's place
+settles it too: the worker is to compute the result itself, or was handed the data, or the key is forgotten.
 """
 
 from __future__ import annotations
@@ -43,10 +44,16 @@ def settle(s: Index, ws: WorkerState, keys: Iterable[Key]) -> None:
         del s.ordered[ws]
 
 
+def superseded(s: Index, key: Key, ws: WorkerState | None = None) -> None:
+    """This worker, or (None) all, will not answer what was ordered under this key: something else took its place."""
+    for target in list(s.ordered) if ws is None else (ws,):
+        settle(s, target, (key,))
+
+
 def forget_worker(s: Index, ws: WorkerState) -> None:
     """It is gone, and will not answer."""
     if s.ordered.pop(ws, None) is not None:
         s.orders_settled = True
 
 
-__all__ = ["acquire", "forget_worker", "is_open", "order", "settle"]
+__all__ = ["acquire", "forget_worker", "is_open", "order", "settle", "superseded"]

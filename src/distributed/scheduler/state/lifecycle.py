@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from distributed.protocol.messages import TaskError
 from distributed.protocol.payload import nbytes as payload_nbytes
-from distributed.scheduler.state import errors, immovable, placement, works
+from distributed.scheduler.state import copies, errors, immovable, placement, works
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.outbox import add_result
 from distributed.scheduler.state.records import PENDING_STATES, TaskState, WorkerState
@@ -346,6 +346,8 @@ def forget(s: Index, ts: TaskState, stack: list[TaskState]) -> None:
     s.set_state(ts, "forgotten")
     if s.suspects:
         s.suspects.pop(ts, None)
+    if s.ordered:
+        copies.superseded(s, ts.key)
     if ts.history:
         s.lineage_nbytes -= history_nbytes(ts)
     ts.args = b""

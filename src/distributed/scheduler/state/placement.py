@@ -17,7 +17,7 @@ import itertools
 import msgspec
 
 from distributed.protocol.messages import Key, PutFunctions, RunOptions, RunTasks
-from distributed.scheduler.state import absence, immovable
+from distributed.scheduler.state import absence, copies, immovable
 from distributed.scheduler.state.index import Index
 from distributed.scheduler.state.queue import TaskQueue
 from distributed.scheduler.state.records import TaskSpec, TaskState, WorkerState
@@ -395,6 +395,8 @@ def give(s: Index, ts: TaskState, ws: WorkerState, batch: _Batch) -> None:
     assert spec is not None
     s.set_state(ts, "processing")
     on_worker(ts, ws)
+    if s.ordered:
+        copies.superseded(s, ts.key, ws)
     inline = bool(ts.who_wants)
     message = batch.messages.get((ws, spec, inline))
     if message is None:

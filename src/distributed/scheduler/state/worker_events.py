@@ -436,6 +436,7 @@ def add_data(s: Index, address: str, client: str | None, data: Iterable[tuple[An
                 lifecycle.release(s, ts)
         elif ts.state == "memory":
             lifecycle.add_replica(ts, ws)
+            copies.superseded(s, key, ws)
             if cs is not None:
                 client_events.report(s, ts, cs)
         else:

@@ -348,6 +348,8 @@ class WorkerState(Replicas):
             if ts.state in ("executing", "long-running"):
                 self._discard(ts)
                 running.append(ts)
+            elif ts.acquire:
+                self.outbox.replica_missing(key, [], ts.work)
             self._forget(ts)
         if running:
             self._take_back(running, "free")
