@@ -318,20 +318,3 @@ def test_many_threads(client: Client) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_a_key_that_was_chosen_is_given_up_at_once(client: Client) -> None:
-    """Somebody else may use it next; releases of other keys are collected for a moment."""
-    chosen, other = client.submit(old, key="chosen"), client.submit(old, "other")
-    on_it = client.submit(plus, chosen)
-    client.gather([chosen, other, on_it])
-    session, held = client._session, threading.Event()
-    client.loop.add_callback(held.wait)
-    try:
-        for future, at_once in ((other, False), (on_it, True), (chosen, True)):
-            session._awake, session._lingering = False, True
-            future.release()
-            assert session._awake is at_once
-    finally:
-        session._wake()
-        held.set()

@@ -180,8 +180,8 @@ class Serial:
         return just(sum(i + salt for i in range(n)))
 
     def expect_retry(self, step: Step, salt: int, inputs: list[str]) -> Judge:
-        self.slots[step.out] = self.outcome(inputs, lambda *values: mix(salt, *values))
-        return just(None)
+        outcome = self.slots[step.out] = self.outcome(inputs, lambda *values: mix(salt, *values))
+        return just(None, LOST_DATA) if outcome.lossy else just(None)
 
     def expect_retries(self, step: Step, salt: int, times: int) -> Judge:
         self.slots[step.out] = Outcome(mix(salt))
@@ -271,7 +271,14 @@ class Serial:
     def expect_dataset_get(self, step: Step, name: str) -> Judge | None:
         if name not in self.datasets:
             return None
-        return just(self.datasets[name], ("KeyError", "scheduler"))
+        right = just(self.datasets[name], ("KeyError", "scheduler"))
+
+        def judge(seen: Seen, accidents: set[str]) -> str:
+            # how to compute what is in it, only the scheduler knows; the results themselves, only the workers
+            lost = excused(seen, accidents, (LOST_DATA,)) and "scheduler" in accidents
+            return "" if lost else right(seen, accidents)
+
+        return judge
 
     def expect_unpublish(self, step: Step, name: str) -> Judge | None:
         if self.datasets.pop(name, None) is None:

@@ -84,6 +84,7 @@ class Session:
         self._events: deque[Any] = deque()
         self._awake = False
         self._lingering = False
+        self._frees_names = False  # whether an event may be the release of a name
         self._reconnect_timeout = reconnect_timeout
         self._heartbeat_interval = heartbeat_interval
         self._heartbeat: asyncio.TimerHandle | None = None
@@ -120,10 +121,14 @@ class Session:
     def release(self, task: ClientTask) -> None:
         """One future less. Called by the garbage collector: any thread, any moment.
 
-        Of a key that others may use for other work (:attr:`ClientTask.contestable`) the scheduler hears at once.
+        A name can come to stand for other work, of other clients too: that it is free is told at once.
         """
         self._events.append(task)
-        if not self._awake and (not self._lingering or task.contestable):
+        if task.named or task.deps or task.call is None:
+            self._frees_names = True
+            if not self._awake:
+                self._wake()
+        elif not self._lingering and not self._awake:
             self._wake()
 
     def wait(
@@ -227,8 +232,14 @@ class Session:
         else:
             sync(self.loop, self.flush)
 
+    def tell_freed_names(self) -> None:
+        """From any thread: have the scheduler told which names are free, before others hear of what happens next."""
+        if self._frees_names and self.status == "running":
+            with contextlib.suppress(RuntimeError):  # the loop has ended: the scheduler knows by that
+                self.settle()
+
     def _turn(self) -> None:
-        self._awake = False
+        self._awake = self._frees_names = False
         events = self._events
         handle_release = self.state.handle_release
         nevents = min(len(events), EVENTS_A_TURN)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed.core import Server
+
+if TYPE_CHECKING:
+    from distributed.worker.executor import Executor
 
 
 class TaskClients(Server):
@@ -18,6 +21,7 @@ class TaskClients(Server):
 
     name: Any
     scheduler_address: str
+    executor: Executor
 
     def init_task_clients(self) -> None:
         self._clients: dict[bool, Any] = {}  # by whether it is asynchronous
@@ -50,7 +54,13 @@ class TaskClients(Server):
             name=f"worker-{self.name}",
             asynchronous=asynchronous,
         )
+        self.executor.before_outcome = self._tell_freed_names
         return client
+
+    def _tell_freed_names(self) -> None:
+        """What a task let go of is free before anybody learns that the task is done."""
+        for client in list(self._clients.values()):
+            client._session.tell_freed_names()
 
     async def close_task_clients(self) -> None:
         if True in self._clients:

@@ -136,6 +136,8 @@ class Executor:
         #: A thread whose result has more bytes takes no other task before the loop has dealt with this one.
         self.large = sys.maxsize
         self._looking: list[threading.Event] = []
+        #: Called in the task's thread when its function has returned, before anybody else can know.
+        self.before_outcome: Callable[[], None] | None = None
         for _ in range(nthreads):
             self._start_thread()
 
@@ -287,6 +289,8 @@ class Executor:
                 value = func(*args, **kwargs)
                 if function.is_async:
                     value = self._await(slot, ts, value)
+                if self.before_outcome is not None:
+                    self.before_outcome()
                 end = clock()
                 cls = type(value)
                 if cls in ATOMS:

@@ -108,11 +108,6 @@ class ClientTask(msgspec.Struct, eq=False, gc=False):
         return f"<ClientTask {self.key!r} {self.status}>"
 
     @property
-    def contestable(self) -> bool:
-        """Whether its key may come to stand for other work when nobody holds it: chosen, or resting on such."""
-        return self.named or bool(self.deps) or self.call is None
-
-    @property
     def reusable(self) -> bool:
         """Whether a new future of the same call may read its status here.
 
