@@ -74,3 +74,15 @@ def test_all_at_once_is_one_clear_error(client: Client) -> None:
     for future in (*made, summed):
         future.release()
     assert client.submit(len, b"x").result(timeout=60) == 1  # and with room there is work again
+
+
+def test_a_result_is_not_copied_as_it_is_sent(client: Client) -> None:
+    for nbytes in (130_000_000, 200_000_000):
+        assert len(client.submit(os.urandom, nbytes, pure=False).result(timeout=60)) == nbytes
+
+
+def test_results_that_are_nothing_yet_are_not_made_real_as_they_are_sent(client: Client) -> None:
+    pids = client.run(os.getpid)
+    zeros = client.map(bytes, [NBYTES] * COUNT, pure=False)
+    assert sum(map(len, client.gather(zeros))) == COUNT * NBYTES
+    assert client.run(os.getpid) == pids
