@@ -177,7 +177,7 @@ class PythonMismatchError(RuntimeError):
 
 
 class WorkersFullError(MemoryError):
-    """No worker has memory for a task, and nobody releases any."""
+    """No worker has memory for a task, and nobody releases any; or for handing out a result."""
 
 
 class NoWorkerError(Exception):

@@ -409,7 +409,9 @@ class Scenario:
             self.say(name, m.WorkerClosing("told to"))
 
     def dies(self, worker: str, words: Words) -> None:
-        self.state.remove_worker(worker, self.now, reason="connection lost")
+        """``a dies``; ``a dies overfull``: its nanny ended it for its memory."""
+        overfull = words.flag("overfull")
+        self.state.remove_worker(worker, self.now, reason="connection lost", over_limit=overfull)
 
     def disconnects(self, client: str, words: Words) -> None:
         self.state.client_disconnected(client, self.now)

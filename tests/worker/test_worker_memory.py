@@ -21,6 +21,10 @@ def make(i: int) -> bytes:
     return os.urandom(1) * NBYTES
 
 
+def text() -> str:
+    return "a" * 130_000_000  # the pickler copies it, whatever we do
+
+
 def size(x: bytes) -> int:
     return len(x)
 
@@ -74,3 +78,24 @@ def test_all_at_once_is_one_clear_error(client: Client) -> None:
     for future in (*made, summed):
         future.release()
     assert client.submit(len, b"x").result(timeout=60) == 1  # and with room there is work again
+
+
+def test_a_result_is_not_copied_as_it_is_sent(client: Client) -> None:
+    for nbytes in (130_000_000, 200_000_000):
+        assert len(client.submit(os.urandom, nbytes, pure=False).result(timeout=60)) == nbytes
+
+
+def test_results_that_are_nothing_yet_are_not_made_real_as_they_are_sent(client: Client) -> None:
+    pids = client.run(os.getpid)
+    zeros = client.map(bytes, [NBYTES] * COUNT, pure=False)
+    assert sum(map(len, client.gather(zeros))) == COUNT * NBYTES
+    assert client.run(os.getpid) == pids
+
+
+def test_a_result_that_cannot_be_handed_out_is_one_clear_error(client: Client) -> None:
+    future = client.submit(text)
+    says = r"the result of .* \(124 MiB\) cannot be handed out: 4 workers .* of its limit of 286 MiB.*memory_limit="
+    with pytest.raises(WorkersFullError, match=says):
+        future.result(timeout=60)
+    assert client.submit(size, future).exception(timeout=60) is not None
+    assert client.submit(size, b"x").result(timeout=60) == 1

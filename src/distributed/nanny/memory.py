@@ -64,6 +64,7 @@ class NannyMemoryManager:
         if memory > self.memory_limit * self.memory_terminate_fraction:
             self.nkills += 1
             taken, limit = memory / 2**20, self.memory_limit / 2**20
+            worker.over_limit = True
             worker.killed_for = f"by its nanny, for it took {taken:.0f} MiB of its limit of {limit:.0f} MiB"
             logger.warning(
                 "Worker %s (process %d) uses %.2f GiB, over %.0f%% of its limit of %.2f GiB: restarting it",

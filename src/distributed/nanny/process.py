@@ -126,6 +126,8 @@ class WorkerProcess:
         Resident memory in bytes when somebody last looked; 0 if nobody has.
     killed_for : str
         Why its nanny killed it; empty if it did not.
+    over_limit : bool
+        Whether that was for its memory.
     failure : WorkerStartError or None
         What it said of its end.
     ended : asyncio.Event
@@ -155,6 +157,7 @@ class WorkerProcess:
         self.local_directory: str | None = None
         self.memory = 0
         self.killed_for = ""
+        self.over_limit = False
         self.failure: WorkerStartError | None = None
         self.ended = asyncio.Event()
         self.ended_in_order = False

@@ -43,7 +43,8 @@ class Witness:
         -------
         dict
             ``text`` in words, ``memory`` in bytes when last seen (0: nobody looked), ``returncode`` (None: it lives,
-            or it is not known here; negative: minus a signal).
+            or it is not known here; negative: minus a signal), ``over_limit``: whether its nanny ended it for its
+            memory.
         """
         process = self._find(pid)
         if process is None:
@@ -58,7 +59,12 @@ class Witness:
         text = f"its process {pid} {process.describe_exit()}"
         if process.killed_for:
             text += f" {process.killed_for}"
-        return {"text": text, "memory": process.memory, "returncode": process.returncode}
+        return {
+            "text": text,
+            "memory": process.memory,
+            "returncode": process.returncode,
+            "over_limit": process.over_limit,
+        }
 
     def worker_lives(self, pid: int) -> bool:
         """Whether the worker process with this number can run: it has not ended, and is not stopped by a signal."""

@@ -20,7 +20,17 @@ _CODE = b"CodeType"
 
 def stamped(stream: bytes) -> bytes:
     """A pickle (protocol 2 or later) that says which Python made it, if there is code in it."""
-    return _STAMP + stream[2:] if _CODE in stream else stream
+    return stamp(stream) if has_code(stream) else stream
+
+
+def has_code(part: bytes | bytearray | memoryview) -> bool:
+    """Whether there is code in this part of a pickle."""
+    return _CODE in part
+
+
+def stamp(start: bytes) -> bytes:
+    """The start of a pickle, with the stamp in it."""
+    return _STAMP + start[2:]
 
 
 def made_by(tag: str, version: str) -> None:

@@ -25,6 +25,7 @@ from distributed.protocol import bytes_keys
 from distributed.protocol import messages as m
 from distributed.protocol.frames import Limits, frame_header
 from distributed.protocol.payload import Buffer, Serialized
+from distributed.protocol.streams import Streamed
 
 #: Any of the messages of ``protocol.messages``.
 Message: TypeAlias = m.Message
@@ -33,7 +34,7 @@ EXT_SERIALIZED = 1
 EXT_TUPLE = 2
 
 _SPAN = struct.Struct(">II")
-_NO_BUFFERS: list[Buffer] = []
+_NO_BUFFERS: list[Buffer | Streamed] = []
 
 
 class Encoder:
@@ -43,7 +44,7 @@ class Encoder:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._enc_hook)
-        self._buffers: list[Buffer] = []
+        self._buffers: list[Buffer | Streamed] = []
         self._limits = limits or Limits()
 
     def encode(self, messages: Sequence[Message]) -> list[Buffer]:
@@ -70,12 +71,12 @@ class Encoder:
             raise TypeError("a message is nested too deeply, or contains itself") from None
         finally:
             self._buffers = _NO_BUFFERS
-        sizes = [memoryview(buffer).nbytes for buffer in buffers]
+        sizes, parts = _whole(buffers) if buffers else ((), ())
         header = frame_header(len(body) - _HEADER_NBYTES, sizes, self._limits)
         body[:_HEADER_NBYTES] = header[:_HEADER_NBYTES]
         if not sizes:
             return [body]
-        return [header, memoryview(body)[_HEADER_NBYTES:], *buffers]
+        return [header, memoryview(body)[_HEADER_NBYTES:], *parts]
 
     def _marked(self, message: Message) -> Message:
         field = _FREE_FORM.get(type(message))
@@ -111,6 +112,10 @@ class Encoder:
             first = len(self._buffers)
             self._buffers.extend(obj.frames)
             return msgspec.msgpack.Ext(EXT_SERIALIZED, _SPAN.pack(first, len(obj.frames)))
+        if type(obj) is Streamed:
+            first = len(self._buffers)
+            self._buffers += obj, *obj.buffers
+            return msgspec.msgpack.Ext(EXT_SERIALIZED, _SPAN.pack(first, 1 + len(obj.buffers)))
         # Numbers and strings of numpy's own types stand in keys of dask collections.
         for plain in (str, float):
             if isinstance(obj, plain):
@@ -121,6 +126,20 @@ class Encoder:
             f"an object of type {type(obj).__module__}.{type(obj).__qualname__} cannot stand in a message; "
             "wrap it with distributed.protocol.payload.pack"
         )
+
+
+def _whole(buffers: Sequence[Buffer | Streamed]) -> tuple[list[int], list[Buffer]]:
+    """Sizes of the buffers of a frame, and their parts; a :class:`Streamed` stands for its stream."""
+    sizes: list[int] = []
+    parts: list[Buffer] = []
+    for buffer in buffers:
+        if type(buffer) is Streamed:
+            sizes.append(sum(map(len, buffer.pieces)))
+            parts += buffer.pieces
+        else:
+            sizes.append(memoryview(buffer).nbytes)  # type: ignore[arg-type]
+            parts.append(buffer)  # type: ignore[arg-type]
+    return sizes, parts
 
 
 class Decoder:
@@ -225,4 +244,4 @@ _FREE_FORM: dict[type[Message], str] = {
     m.WorkerEvent: "data",
     m.WorkerHeartbeat: "metrics",
 }
-_SCALARS = frozenset({str, int, float, bytes, bool, type(None), Serialized, bytearray, memoryview})
+_SCALARS = frozenset({str, int, float, bytes, bool, type(None), Serialized, Streamed, bytearray, memoryview})

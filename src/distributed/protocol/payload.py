@@ -92,7 +92,7 @@ def pack(obj: Any) -> Payload:
     stream = pickle_with(obj, buffers.append)
     if not buffers and len(stream) < OUT_OF_BAND_NBYTES:
         return stream
-    return Serialized([stream, *(_flat(buffer) for buffer in buffers)])
+    return Serialized([stream, *(flat(buffer) for buffer in buffers)])
 
 
 def pickle_with(
@@ -135,7 +135,8 @@ def nbytes(payload: Payload) -> int:
     return payload.nbytes if isinstance(payload, Serialized) else len(payload)
 
 
-def _flat(buffer: pickle.PickleBuffer) -> memoryview:
+def flat(buffer: pickle.PickleBuffer) -> memoryview:
+    """What is in a buffer, as bytes."""
     try:
         return buffer.raw()
     except BufferError:  # not contiguous: a copy is

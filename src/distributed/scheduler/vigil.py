@@ -68,13 +68,13 @@ class Vigil(Control):
         memory = (answer or {}).get("memory") or ws.metrics.get("memory")
         if memory:
             reason += f", last memory {memory / 2**20:.0f} MiB"
-        self._bury(ws, reason)
+        self._bury(ws, reason, over_limit=bool((answer or {}).get("over_limit")))
 
-    def _bury(self, ws: WorkerState, reason: str) -> None:
+    def _bury(self, ws: WorkerState, reason: str, over_limit: bool = False) -> None:
         """Unless it has come back meanwhile."""
         if self.state.workers.get(ws.address) is ws and ws.address not in self._streams:
             logger.warning("Worker %s is gone: %s", ws.address, reason)
-            self.state.remove_worker(ws.address, time.monotonic(), reason=reason)
+            self.state.remove_worker(ws.address, time.monotonic(), reason=reason, over_limit=over_limit)
             self.flush()
 
     # ------------------------------------------------------------ a worker is silent

@@ -80,14 +80,15 @@ class Operations(WorkerBase):
         if works:
             meant = dict(works)
             held = [(key, value) for key, value in held if meant.get(key) in (None, tasks[key].work)]
-        total = sum(tasks[key].nbytes for key, _ in held if key in tasks)
+        sizes = [tasks[key].nbytes if key in tasks else 0 for key, _ in held]
+        total = sum(sizes)
         if total < OFFLOAD_NBYTES:
-            return self._packed(*_pack_all(held, self.address))
+            return self._packed(*_pack_all(held, sizes, self.address))
         if self._transfers >= self.max_transfers:
             return {"status": "busy", "data": []}
         self._transfers += 1
         try:
-            packed = await asyncio.to_thread(_pack_all, held, self.address)
+            packed = await asyncio.to_thread(_pack_all, held, sizes, self.address)
         finally:
             self._transfers -= 1
         return self._packed(*packed)
@@ -271,18 +272,20 @@ class Operations(WorkerBase):
         return [[key, lines] for key, lines in stacks.items() if keys is None or key in keys]
 
 
-def _pack_all(held: list[tuple[Key, Any]], address: str) -> tuple[list[Any], list[tuple[Key, str]]]:
+def _pack_all(
+    held: list[tuple[Key, Any]], sizes: list[int], address: str
+) -> tuple[list[Any], list[tuple[Key, str]]]:
     """[key, payload] of each, and (key, reason) of those that cannot be pickled."""
     data: list[Any] = []
     immovable: list[tuple[Key, str]] = []
-    for key, value in held:
+    for (key, value), nbytes in zip(held, sizes, strict=True):
         if type(value) is Packed:
             payload = value.payload
             if payload is not None:
                 data.append([key, payload])
                 continue
             value = value.value()
-        payload, reason = pack_result(key, value, address)
+        payload, reason = pack_result(key, value, address, nbytes)
         data.append([key, payload])
         if reason:
             immovable.append((key, reason))

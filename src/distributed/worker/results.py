@@ -10,6 +10,7 @@ from typing import Any
 from distributed.exceptions import ImmovableDataError
 from distributed.importing import require
 from distributed.protocol.payload import Payload, pack
+from distributed.protocol.streams import LARGE_NBYTES, pack_large
 
 #: Results whose pickle is at most this long (bytes) travel with the completion.
 INLINE_NBYTES = 1024
@@ -122,14 +123,16 @@ def _raise_unserializable(text: str) -> None:
     raise ImmovableDataError(text)
 
 
-def pack_result(key: Any, value: Any, address: str) -> tuple[Payload, str]:
+def pack_result(key: Any, value: Any, address: str, nbytes: int = 0) -> tuple[Payload, str]:
     """The payload of a result for a peer or a client, and why it cannot be pickled, or nothing.
+
+    Of one with as many ``nbytes`` as matter, what is large is not copied.
 
     The payload of a value which cannot be pickled raises an ImmovableDataError, which is a TypeError, naming key, type
     and worker in whoever unpickles it: the client's ``gather``. Nobody else notices.
     """
     try:
-        return pack(value), ""
+        return pack(value) if nbytes < LARGE_NBYTES else pack_large(value), ""
     except BaseException as error:  # whatever: it ends neither the worker nor the call
         reason = f"{typename(type(value))}: {type(error).__name__}: {error}"
         text = f"Could not serialize result {key!r} of type {reason}. It cannot leave {address}"

@@ -36,6 +36,18 @@ def killed_worker(ts: TaskState, address: str, deaths: Iterable[str], allowed_fa
     return task_error(KilledWorker(ts.key, address, allowed_failures, "; ".join(deaths)), ts.key, [address])
 
 
+def not_deliverable(ts: TaskState, deaths: list[str]) -> TaskError:
+    """Workers that held the result ran nothing, and were ended for their memory."""
+    return task_error(
+        WorkersFullError(
+            f"the result of {ts.key!r} ({ts.nbytes / 2**20:.0f} MiB) cannot be handed out: {len(deaths)} workers that "
+            f"held it ran out of memory: {'; '.join(deaths)}. While it is sent it may be there twice. Make the pieces "
+            "smaller, take results one by one and release them, or give workers more memory (memory_limit=)"
+        ),
+        ts.key,
+    )
+
+
 def no_memory(ts: TaskState, paused: list[WorkerState], patience: float) -> TaskError:
     """No worker has memory for it, and nobody lets go of any."""
     others = f", and {len(paused) - 3} more" if len(paused) > 3 else ""

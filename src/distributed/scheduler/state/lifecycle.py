@@ -9,7 +9,7 @@ kept while a client wants it or ``nwaiters`` is positive; a record is kept while
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from distributed.protocol.messages import TaskError
 from distributed.protocol.payload import nbytes as payload_nbytes
@@ -23,6 +23,9 @@ RECORD_NBYTES = 1_000
 
 #: Tasks that are let go in one go.
 MAX_RELEASED = 1_000
+
+#: Results that err: none.
+NONE: Mapping[TaskState, TaskError] = {}
 
 
 def activate(s: Index, tasks: Iterable[TaskState]) -> None:
@@ -137,8 +140,8 @@ def remove_replica(ts: TaskState, ws: WorkerState) -> None:
         immovable.unmark(ts, ws)
 
 
-def lost(s: Index, tasks: Iterable[TaskState]) -> None:
-    """The last copies of these results are gone: compute again what is still needed, in one sweep."""
+def lost(s: Index, tasks: Iterable[TaskState], failing: Mapping[TaskState, TaskError] = NONE) -> None:
+    """The last copies of these results are gone: compute again what is still needed and may be, in one sweep."""
     gone = [ts for ts in dict.fromkeys(tasks) if ts.state == "memory" and not ts.who_has]
     for ts in gone:
         s.set_state(ts, "released")
@@ -152,18 +155,18 @@ def lost(s: Index, tasks: Iterable[TaskState]) -> None:
                 s.set_state(dependent, "waiting")
                 dependent.nwaiting = 1
     for ts in gone:
-        if ts.spec is not None and ts.spec.options.actor and ts.needed:
-            _lost_actor(s, ts)
+        if ts.spec is not None and ts.needed and (ts.spec.options.actor or ts in failing):
+            _not_again(s, ts, failing.get(ts) or errors.lost_actor(ts))
     activate(s, gone)
     for ts in gone:
         release(s, ts)
 
 
-def _lost_actor(s: Index, ts: TaskState) -> None:
-    """An actor's state is gone with its worker: a new one in its place would be another one."""
+def _not_again(s: Index, ts: TaskState, error: TaskError) -> None:
+    """An actor's state is gone with its worker, a new one would be another one; or it was tried often enough."""
     for dep in ts.dependencies:
         dep.nwaiters += 1
-    to_erred(s, ts, errors.lost_actor(ts))
+    to_erred(s, ts, error)
 
 
 def back_to_runnable(s: Index, ts: TaskState) -> None:

@@ -144,13 +144,16 @@ class SchedulerState(Index):
         reason: str = "",
         expected: bool = False,
         parting: Parting = HANG_UP,
+        over_limit: bool = False,
     ) -> None:
         """A worker leaves the books. Unless this was ``expected``, tasks that were surely running on it are suspected.
+
+        ``over_limit``: its nanny has ended it for its memory; where it ran nothing its largest results are suspected.
 
         :attr:`parted` says what the shell has to do about the worker itself, at once.
         """
         self.begin(address, "remove-worker", now)
-        worker_events.remove_worker(self, address, reason, expected, parting)
+        worker_events.remove_worker(self, address, reason, expected, parting, over_limit)
 
     def close(self, reason: str, now: float) -> None:
         """The network ends, because somebody wants it to: tell everybody."""

@@ -27,6 +27,7 @@ from distributed.scheduler.state import (
     errors,
     immovable,
     lifecycle,
+    overfull,
     placement,
     retirement,
     shortage,
@@ -113,7 +114,14 @@ def note_strays(s: Index, address: str, keys: list[Key]) -> None:
     s.strays[address] = (s.now + s.settings.unclaimed_grace, [*before, *keys])
 
 
-def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: Parting = HANG_UP) -> None:
+def remove_worker(
+    s: Index,
+    address: str,
+    reason: str,
+    expected: bool,
+    parting: Parting = HANG_UP,
+    over_limit: bool = False,
+) -> None:
     """The one way by which workers leave the books, whatever the cause."""
     ws = s.workers.pop(address, None)
     if ws is None:
@@ -141,12 +149,13 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
     placement.requeue_backlog(s, ws)
     processing = list(ws.processing)
     surely_running = not expected and len(processing) - len(ws.long_running) <= ws.nthreads
+    death = f"{address} ({reason})" if reason else address
     killed = []
     for ts in processing:
         if not expected:
             if surely_running or ts in ws.long_running:
                 ts.suspicious += 1
-                s.suspects.setdefault(ts, []).append(f"{address} ({reason})" if reason else address)
+                s.suspects.setdefault(ts, []).append(death)
             if ts.suspicious > s.settings.allowed_failures:
                 killed.append(ts)
                 continue
@@ -159,9 +168,10 @@ def remove_worker(s: Index, address: str, reason: str, expected: bool, parting: 
             lifecycle.to_erred(s, ts, errors.killed_worker(ts, address, deaths, s.settings.allowed_failures))
     s.freed.pop(ws, None)
     held = list(ws.has_what)
+    failing = overfull.suspect(s, ws, death) if over_limit and not processing else {}
     for ts in held:
         lifecycle.remove_replica(ts, ws)
-    lifecycle.lost(s, held)
+    lifecycle.lost(s, held, failing)
     s.outbox.forget_peer(address)
     retirement.survey(s)
     ws.alone = ()  # it is there in it
