@@ -390,6 +390,22 @@ def test_what_needs_data_that_the_scheduler_does_not_know_is_cancelled() -> None
     state.validate()
 
 
+def test_and_so_is_what_stands_on_that() -> None:
+    state = ClientState()
+    data = ClientTask("data")
+    state.handle_want([data])
+    state.handle_submit([task("a", "data")], wanted=False)
+    state.handle_submit([b := task("b", "a")])
+    state.handle_release([data])
+    state.drain()
+    state.handle_message(TasksCancelled(["data"], "scheduler-restart"))
+    state.handle_message(TasksRefused(["a", "b"], ["data", "a"]))
+    assert b.status == "cancelled"
+    assert b.reason == "it depends on 'a', which the scheduler does not know"
+    assert all(kind == "ReleaseKeys" for kind, _ in sent(state))
+    state.validate()
+
+
 def test_messages_on_forgotten_keys_are_ignored() -> None:
     state = ClientState()
     for message in (memory("a"), erred("a"), TasksLost(["a"]), TasksCancelled(["a"])):
