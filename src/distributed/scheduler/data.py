@@ -186,6 +186,7 @@ class DataOperations(SchedulerBase):
             address: self.state.scatter_begun(address, [key for key, _ in pairs], time.monotonic())
             for address, pairs in placed.items()
         }
+        since = self.state.next_seq
         answers: list[Any] = []
         try:
             answers += await asyncio.gather(
@@ -194,6 +195,7 @@ class DataOperations(SchedulerBase):
                         data=pairs,
                         nfrees=nfrees[address],
                         works=[(key, works[key]) for key, _ in pairs if key in works],
+                        since=since,
                     )
                     for address, pairs in placed.items()
                 ),

@@ -202,9 +202,9 @@ class ClientState:
             for erred in self._closure(task):
                 if erred.status == "error":
                     self._set(erred, "retry")
+                    retried.append(erred.key)  # by name: the scheduler may have let go of what stands on it
                 if not erred.known:
                     self._tell(erred)
-            retried.append(key)
         if retried:
             self._outbox.retry(retried)
 

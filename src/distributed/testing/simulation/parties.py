@@ -126,6 +126,7 @@ class Scheduler:
         target = self.machine.workers[address]
         process = self.world.workers.get(address)
         nfrees = self.machine.scatter_begun(address, [call.key], self.network.now)
+        since = self.machine.next_seq
 
         def arrives() -> None:
             """The connection ends with either process."""
@@ -137,7 +138,7 @@ class Scheduler:
                 self.network.after(0.01, arrives)
                 return
             if here and process is not None:
-                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees, call.works)
+                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees, call.works, since)
                 process.turn()
             self.network.after(self.network.delay(), self.scattered, client, end, call, target, here, named)
 

@@ -168,6 +168,8 @@ class WorkerState(Replicas):
     ) -> None:
         ts = self.tasks.get(key)
         if ts is not None and ts.work != work:
+            if seq < ts.since:
+                return
             self._make_way(ts)
             ts = None
         if ts is None:
@@ -191,7 +193,8 @@ class WorkerState(Replicas):
         for dep in ts.deps:
             if dep not in self.data or (dep in works and self.tasks[dep].work != works[dep]):
                 nbytes, addresses = holders.get(dep, (0, []))
-                if dep == key or not self._want(dep, nbytes, addresses, works.get(dep, b"")):
+                stale = dep in self.data and seq < self.tasks[dep].since
+                if dep == key or stale or not self._want(dep, nbytes, addresses, works.get(dep, b"")):
                     self._return_missing(ts, dep, addresses, works.get(dep, b""))
                     return
                 waits.add(dep)
@@ -449,7 +452,7 @@ class WorkerState(Replicas):
         """Drop what was to be said to a scheduler that is gone, except results and errors of tasks."""
         self.outbox.keep_outcomes()
         for ts in self.tasks.values():
-            ts.told = ts.spared = 0
+            ts.told = ts.spared = ts.since = 0
 
     def holding(self) -> list[list[Any]]:
         """[key, nbytes, type, work] of everything in memory."""

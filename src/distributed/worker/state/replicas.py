@@ -158,11 +158,12 @@ class Replicas(Core):
         items: Iterable[tuple[Key, Any, int, str]],
         nfrees: int = 0,
         works: Mapping[Key, bytes] = NOTHING,
+        since: int = 0,
     ) -> None:
         """Data sent straight to this worker: (key, value, nbytes, type name).
 
         It came on a connection of its own. The scheduler had begun ``nfrees`` FreeKeys for this worker before; those of
-        them that come later mean what was here before.
+        them that come later mean what was here before. So do orders to run tasks of a lower number than ``since``.
         """
         self._begin("scattered")
         for key, value, nbytes, typename in items:
@@ -172,7 +173,7 @@ class Replicas(Core):
                 self._make_way(ts)
                 ts = None
             if ts is not None and ts.state == "memory":
-                ts.spared = nfrees
+                ts.spared, ts.since = nfrees, since
                 self.nbytes += nbytes - ts.nbytes
                 self.data[key] = value
                 ts.nbytes, ts.type = nbytes, typename
@@ -192,7 +193,7 @@ class Replicas(Core):
                 waits, ts.waits = ts.waits, None
                 for dep in waits - {key}:
                     self._stop_waiting(key, dep)
-            ts.spared = nfrees
+            ts.spared, ts.since = nfrees, since
             self._into_memory(ts, value, nbytes, typename)
 
     def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:
