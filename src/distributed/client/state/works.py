@@ -121,6 +121,15 @@ def scatter(state: ClientState, tasks: Iterable[ClientTask]) -> None:
             mirror(have, task)
 
 
+def hold(state: ClientState, task: ClientTask) -> None:
+    """A future was made that is no client's yet: it keeps the key if it is known here."""
+    have = state.tasks.get(task.key)
+    if task.call is None and (have is None or have.status in ENDED):
+        task.nfutures = -1  # it does not count, and is not known
+    else:
+        state.handle_submit((task,))
+
+
 def refused(state: ClientState, message: TasksRefused) -> None:
     """What these need is told again, if it is known here how to compute it; else they are given up."""
     state._note("refused", message.keys)
@@ -172,6 +181,7 @@ def cut(state: ClientState, message: LineageCut) -> None:
 __all__ = [
     "cancel_dependents",
     "cut",
+    "hold",
     "learn",
     "let_go_of_deps",
     "other_work",
