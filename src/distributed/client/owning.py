@@ -149,7 +149,9 @@ def _recipes(session: Session, task: ClientTask) -> list[ClientTask]:
                     break
         else:
             stack.pop()
-            order.append(ClientTask(current.key, current.call, current.args, current.deps))
+            shared = current.shared  # it says something else than what the key stands for
+            made = ClientTask(current.key, work=current.work) if shared else None
+            order.append(made or ClientTask(current.key, current.call, current.args, current.deps))
     return order
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributed.client.state.records import ENDED, ClientTask, mirror
 from distributed.client.state.table import TRANSITIONS
-from distributed.protocol.messages import Key, KeysTaken, LineageCut, TasksInMemory, TasksRefused
+from distributed.protocol.messages import Key, KeysTaken, LineageCut, TaskError, TasksInMemory, TasksRefused
 
 if TYPE_CHECKING:
     from distributed.client.state.machine import ClientState
@@ -92,6 +92,14 @@ def taken(state: ClientState, message: KeysTaken) -> None:
             task.shared = True
             task.work = work
             state.taken.append(key)
+
+
+def first_error(state: ClientState, error: TaskError) -> TaskError:
+    """What is known to have been raised, where the scheduler can only say that it does not know how to get a value."""
+    blamed = state.tasks.get(error.blamed_key)
+    if blamed is None or blamed.status != "error" or not (blamed.shared or blamed.call is None):
+        return error
+    return blamed.error or error
 
 
 def learn(state: ClientState, message: TasksInMemory) -> None:
@@ -181,6 +189,7 @@ def cut(state: ClientState, message: LineageCut) -> None:
 __all__ = [
     "cancel_dependents",
     "cut",
+    "first_error",
     "hold",
     "learn",
     "let_go_of_deps",
