@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from distributed.client.repeating import REPEATABLE, is_question, unknown_outcome
-from distributed.client.state import ClientState, ClientTask, Waiter
-from distributed.client.state.records import ALL, EACH
+from distributed.client.state import ClientState, ClientTask, Waiter, works
+from distributed.client.state.records import ALL, EACH, ENDED
 from distributed.core.answers import Orders
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
@@ -117,6 +117,16 @@ class Session:
             task = known
         self.post(self.state.handle_want, (task,))
         return task
+
+    def hold(self, task: ClientTask) -> ClientTask | None:
+        """Count a new future on a key if this client has it, else do nothing; the record to release, if any."""
+        known = self.state.tasks.get(task.key)
+        if known is None or known.status in ENDED:
+            known = ClientTask(task.key, work=task.work)
+        elif task.work and known.work and task.work != known.work:
+            return None
+        self.post(works.hold, self.state, known)
+        return known
 
     def release(self, task: ClientTask) -> None:
         """One future less. Called by the garbage collector: any thread, any moment.

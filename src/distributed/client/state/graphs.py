@@ -98,6 +98,8 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
             have = works.other_work(state, have, task)
             if have.is_other(task):
                 piece.say(i, have)
+        if have.shared and not have.known:
+            state._tell(have)  # before the piece, which says what was turned away
         if have is task:
             task.told = number
         if have is not task:

@@ -118,10 +118,10 @@ class ClientState:
                 mirror(task, twin)
             if task.known:
                 continue
-            if task.call is None:
-                task.known = True
-                self._outbox.want((task,))
-                message = None
+            if task.call is None or task.shared:  # what it says itself is not what the key stands for
+                if task.status != "error":
+                    self._tell(task)
+                    message = None
                 continue
             if task.deps or task.named:
                 self._tell_dependencies(task)
@@ -287,7 +287,7 @@ class ClientState:
         for key, error in zip(message.keys, message.errors, strict=True):
             task = self._meant(key, message.heard)
             if task is not None and task.status in _ERRED and key not in self._unanswered:
-                task.error = error
+                task.error = works.first_error(self, error)
                 task.value = None
                 self._set(task, "erred")
 

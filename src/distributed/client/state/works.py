@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributed.client.state.records import ENDED, ClientTask, mirror
 from distributed.client.state.table import TRANSITIONS
-from distributed.protocol.messages import Key, KeysTaken, LineageCut, TasksInMemory, TasksRefused
+from distributed.protocol.messages import Key, KeysTaken, LineageCut, TaskError, TasksInMemory, TasksRefused
 
 if TYPE_CHECKING:
     from distributed.client.state.machine import ClientState
@@ -94,6 +94,14 @@ def taken(state: ClientState, message: KeysTaken) -> None:
             state.taken.append(key)
 
 
+def first_error(state: ClientState, error: TaskError) -> TaskError:
+    """What is known to have been raised, where the scheduler can only say that it does not know how to get a value."""
+    blamed = state.tasks.get(error.blamed_key)
+    if blamed is None or blamed.status != "error" or not (blamed.shared or blamed.call is None):
+        return error
+    return blamed.error or error
+
+
 def learn(state: ClientState, message: TasksInMemory) -> None:
     for key, work in zip(message.keys, message.works, strict=True):
         task = state._meant(key, message.heard)
@@ -119,6 +127,15 @@ def scatter(state: ClientState, tasks: Iterable[ClientTask]) -> None:
         have.known = True
         if have is not task:
             mirror(have, task)
+
+
+def hold(state: ClientState, task: ClientTask) -> None:
+    """A future was made that is no client's yet: it keeps the key if it is known here."""
+    have = state.tasks.get(task.key)
+    if task.call is None and (have is None or have.status in ENDED):
+        task.nfutures = -1  # it does not count, and is not known
+    else:
+        state.handle_submit((task,))
 
 
 def refused(state: ClientState, message: TasksRefused) -> None:
@@ -172,6 +189,8 @@ def cut(state: ClientState, message: LineageCut) -> None:
 __all__ = [
     "cancel_dependents",
     "cut",
+    "first_error",
+    "hold",
     "learn",
     "let_go_of_deps",
     "other_work",
