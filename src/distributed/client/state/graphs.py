@@ -100,8 +100,8 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
                 piece.say(i, have)
         if have.shared and not have.known:
             state._tell(have)  # before the piece, which says what was turned away
-        if have is task:
-            task.told = number
+        if have is task or wanted:  # what the scheduler says before it has heard that is said again after it
+            have.told = number
         if have is not task:
             if wanted:
                 state._join(have, task)
