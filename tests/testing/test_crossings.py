@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distributed.protocol.messages import (
+    AcquireReplicas,
     CancelKeys,
     FreeKeys,
     Message,
@@ -120,6 +121,10 @@ def test_what_is_scattered_under_the_key_of_a_task_that_was_taken_back_stays() -
         a.handle(message, 0.0)
     assert a.data == {"x": 1}
     assert list(a.tasks) == ["x"]
+    copy = AcquireReplicas([("x", 1, ["b"])], [("x", run.works[0])], run.seqs[0])
+    a.handle(copy, 0.0)
+    assert a.data == {"x": 1}
+    assert ReplicasMissing([("x", [])], copy.works) in a.outbox.drain()
     later = RunTasks(*(b"f", "f", ["x"], [b""], [scheduler.next_seq], None, [], run.options), works=[b"z"])
     a.handle(later, 0.0)
     assert not a.data

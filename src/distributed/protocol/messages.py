@@ -382,10 +382,14 @@ class StealTasks(Message):
 
 
 class AcquireReplicas(Message):
-    """Fetch copies of these results from their ``holders`` (as in RunTasks; ``works`` as its ``dep_works``)."""
+    """Fetch copies of these results from their ``holders`` (as in RunTasks; ``works`` as its ``dep_works``).
+
+    ``seq`` is the number that the next task had when this was written.
+    """
 
     holders: list[tuple[WireKey, int, list[str]]]
     works: list[tuple[WireKey, bytes]] = []
+    seq: int = 1 << 62
 
 
 class SetWorkerStatus(Message):

@@ -22,6 +22,8 @@ class Replicas(Core):
             work = works.get(key, b"")
             if key in self.data and self.tasks[key].work == work:
                 self._tell(self.tasks[key])
+            elif key in self.data and message.seq < self.tasks[key].since:
+                self.outbox.replica_missing(key, [], work)
             elif self._want(key, nbytes, addresses, work):
                 self.tasks[key].acquire = True
             else:
@@ -163,7 +165,8 @@ class Replicas(Core):
         """Data sent straight to this worker: (key, value, nbytes, type name).
 
         It came on a connection of its own. The scheduler had begun ``nfrees`` FreeKeys for this worker before; those of
-        them that come later mean what was here before. So do orders to run tasks of a lower number than ``since``.
+        them that come later mean what was here before. So do orders
+        that were written when tasks had lower numbers than ``since``.
         """
         self._begin("scattered")
         for key, value, nbytes, typename in items:

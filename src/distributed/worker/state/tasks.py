@@ -135,7 +135,7 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
     spared : int
         FreeKeys up to this number do not mean it: it was scattered after they had been written.
     since : int
-        Nor do orders to run something of a lower ``seq``: they had been written, and taken back, before.
+        Nor do orders of a lower ``seq``: they had been written, and taken back, before.
     work : bytes
         What the key stands for, as the scheduler says; empty where the key says it.
     """
