@@ -459,15 +459,15 @@ class Client:
                 self.network.after(when, self.end_graph, piece.message.graph, list(tasks))
                 return i + 1
             self.nsending += 1
-            self.network.after(when, self.send_piece, piece)
+            self.network.after(when, self.send_piece, piece, list(tasks))
             when += random.choice((0.0, 0.001, 0.05))
         return len(pieces)
 
-    def send_piece(self, piece: GraphPiece) -> None:
+    def send_piece(self, piece: GraphPiece, keys: list[str]) -> None:
         self.nsending -= 1
         if self.closed:
             return
-        self.said(piece.message.keys)
+        self.said(keys)
         for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
             if wanted:
                 self.bury(task)
