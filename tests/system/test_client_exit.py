@@ -82,3 +82,19 @@ def _run(what: str, how: str) -> str:
     assert "Traceback" not in program.stderr
     line = program.stdout.strip()
     return TOLD if re.fullmatch("told: .* was closed( before '.*' was answered)?", line) else line
+
+
+LEFT = """
+from distributed import Client, as_completed
+
+if __name__ == "__main__":
+    client = Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    completed = iter(as_completed(client.map(abs, range(20))))
+    next(completed)
+"""
+
+
+def test_what_is_left_behind_says_nothing() -> None:
+    program = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=LIMIT)
+    assert program.returncode == 0, program.stderr
+    assert "Exception ignored" not in program.stderr
