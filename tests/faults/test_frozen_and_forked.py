@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fault_bench import FaultBench, worker_pid
 from fault_tasks import (
+    Speaker,
     fork_and_wait,
     hold_gil,
     inc,
@@ -111,6 +112,23 @@ def test_a_stopped_worker_without_a_nanny_is_dead_until_it_goes_on(
         del results, running
         wait_until(lambda: not any(client.has_what().values()), "nothing stays behind in either worker")
     assert alive(pid)
+
+
+def test_calls_of_an_actor_on_a_worker_that_counts_as_dead_are_told(bench: FaultBench) -> None:
+    """The process is there, and so is the connection to it: nothing but the scheduler's word ends the call."""
+    bench.configure(scheduler__worker_ttl="1s")
+    scheduler, address = bench.scheduler()
+    pid = bench.worker(address, "--no-nanny").process.pid
+    with Client(address) as client:
+        speaker = client.submit(Speaker, actor=True).result(timeout=30)
+        assert speaker.speak().result(timeout=30) == "here"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ValueError, match="Worker holding Actor was lost"):
+                speaker.speak().result(timeout=30)
+            assert scheduler.errors("counted as dead")
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- forks

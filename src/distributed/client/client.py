@@ -216,7 +216,9 @@ class Client(
             self.security = None
         from distributed.core import ConnectionPool
 
-        self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        pool = self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        # it may be frozen, and would never answer
+        self._session.on_left = lambda address: pool.remove(address, reason="the worker is gone")
         await self._session.open(self._timeout)
         self._info = await self._session.call("identity")
         if self.set_as_default:

@@ -198,7 +198,7 @@ class Future(TaskRef):
             client = self._client
             if client is not None:
                 client._session.release(self._task)
-        except AttributeError:  # half made, or the interpreter is taking modules apart
+        except (AttributeError, TypeError):  # half made, or the interpreter is taking modules apart
             pass
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -79,6 +79,7 @@ class Session:
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = _ignore
+        self.on_left: Callable[[str], None] = _stay
         self._connect: Callable[[Session], Any] | None = connect
         self._asyncio_loop = loop.asyncio_loop
         self._events: deque[Any] = deque()
@@ -321,7 +322,7 @@ class Session:
 
     def forget_client(self) -> None:
         """The client is closed, and is not referred to from here any more."""
-        self.on_event = _ignore
+        self.on_event, self.on_left = _ignore, _stay
         self._connect = None
 
     async def open(self, patience: float = 0.0) -> None:
@@ -373,6 +374,7 @@ class Session:
         self.workers.update(dict.fromkeys(joined))
         for address in left:
             self.workers.pop(address, None)
+            self.on_left(address)
         self._wake_counters()
 
     def _wake_counters(self) -> None:
@@ -553,3 +555,7 @@ class Session:
 
 def _ignore(topic: str, data: Any) -> None:
     """Nobody listens to events."""
+
+
+def _stay(address: str) -> None:
+    """There are no connections to workers."""

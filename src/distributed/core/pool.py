@@ -89,8 +89,9 @@ class ConnectionPool:
         try:
             return await asyncio.shield(dialing)
         except asyncio.CancelledError:
-            if self.closed and dialing.cancelled():
-                raise RPCClosed(f"the connection pool was closed while connecting to {addr}") from None
+            if dialing.cancelled():
+                why = "the connection pool was closed" if self.closed else "its party was found to be gone"
+                raise RPCClosed(f"{why} while connecting to {addr}") from None
             raise
 
     def _dialed(self, addr: str, task: asyncio.Task[Connection]) -> None:
@@ -120,7 +121,13 @@ class ConnectionPool:
             del self._connections[addr]
 
     def remove(self, addr: str, *, reason: str = "") -> None:
-        """Close the connection to ``addr``, whose party is gone. Its pending calls raise CommClosedError."""
+        """Close the connection to ``addr``, whose party is gone. Its pending calls raise CommClosedError.
+
+        So do those that wait for a connection to it.
+        """
+        dialing = self._dialing.get(addr)
+        if dialing is not None:
+            dialing.cancel()
         connection = self._connections.pop(addr, None)
         if connection is not None:
             connection.abort(

@@ -183,10 +183,10 @@ class WorkerState(Replicas):
             return
         elif ts.state == "fetch":
             self.fetching.remove(ts)
+        self._answer_order(ts)
         ts.seq, ts.group, ts.args, ts.deps = seq, group, args, tuple(dict.fromkeys(deps))
         ts.work = work
         ts.holders = ts.failed = None
-        ts.acquire = False
         waits: set[Key] = set()
         if (key, work) in self.discarded:
             waits.add(key)
@@ -351,8 +351,6 @@ class WorkerState(Replicas):
             if ts.state in ("executing", "long-running"):
                 self._discard(ts)
                 running.append(ts)
-            elif ts.acquire:
-                self.outbox.replica_missing(key, [], ts.work)
             self._forget(ts)
         if running:
             self._take_back(running, "free")

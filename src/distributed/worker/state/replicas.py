@@ -132,8 +132,6 @@ class Replicas(Core):
                 self._move(ts, "fetch")
                 self.fetching.add(ts)
             return
-        if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
     def immovable(self, results: Iterable[tuple[Key, str]]) -> None:
@@ -151,8 +149,6 @@ class Replicas(Core):
             self._move(ts, "fetch")
             self.fetching.add(ts)
             return
-        if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
     def scattered(
@@ -197,7 +193,10 @@ class Replicas(Core):
                 for dep in waits - {key}:
                     self._stop_waiting(key, dep)
             ts.spared, ts.since = nfrees, since
+            ordered = ts.acquire
             self._into_memory(ts, value, nbytes, typename)
+            if ordered:
+                self._tell(ts)
 
     def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:
         self.data[ts.key] = value
