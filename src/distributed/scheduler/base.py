@@ -18,7 +18,7 @@ from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError, RemoteError
 from distributed.protocol.messages import ClientEvent, Message
 from distributed.scheduler.partings import Partings, failed, lost_midway
-from distributed.scheduler.state import SchedulerState, WorkerState, errors
+from distributed.scheduler.state import SchedulerState, WorkerState, errors, shortage
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -180,6 +180,7 @@ class SchedulerBase(Server):
     def why_none_takes_data(self, workers: Iterable[Any] | None) -> str:
         """Why no worker, or none of these, may be given data, and what to do."""
         paused = [ws for ws in self.select_workers(workers) if ws in self.state.paused]
+        paused = paused or [ws for ws in self.select_workers(workers) if shortage.room(ws) <= 0]
         if paused:
             full = ", ".join(map(errors.fullness, paused[:3]))
             return f"no worker takes data: {full}; release futures that are not needed, or add workers"
