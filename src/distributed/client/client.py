@@ -10,6 +10,7 @@ import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -220,6 +221,7 @@ class Client(
         from distributed.core import ConnectionPool
 
         self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        self._session.on_left = partial(self._pool.remove, reason="the scheduler has let go of this worker")
         await self._session.open(self._timeout)
         self._info = await self._session.call("identity")
         if self.set_as_default:

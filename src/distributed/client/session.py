@@ -79,6 +79,7 @@ class Session:
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = _ignore
+        self.on_left: Callable[[str], None] = _nothing_asked
         self._connect: Callable[[Session], Any] | None = connect
         self._asyncio_loop = loop.asyncio_loop
         self._events: deque[Any] = deque()
@@ -312,6 +313,7 @@ class Session:
     def forget_client(self) -> None:
         """The client is closed, and is not referred to from here any more."""
         self.on_event = _ignore
+        self.on_left = _nothing_asked
         self._connect = None
 
     async def open(self, patience: float = 0.0) -> None:
@@ -353,7 +355,9 @@ class Session:
         """Registered at a scheduler that has these workers, and remembers our orders under this name."""
         self._answers = answers or scheduler_id
         if scheduler_id == self.scheduler_id or self.scheduler_id is None:
-            self.workers = dict.fromkeys(workers)
+            before, self.workers = self.workers, dict.fromkeys(workers)
+            for address in before.keys() - self.workers.keys():
+                self.on_left(address)
         else:  # restarted: those that have not come back yet are still part of the network
             self.workers.update(dict.fromkeys(workers))
         self.scheduler_id = scheduler_id
@@ -363,6 +367,7 @@ class Session:
         self.workers.update(dict.fromkeys(joined))
         for address in left:
             self.workers.pop(address, None)
+            self.on_left(address)
         self._wake_counters()
 
     def _wake_counters(self) -> None:
@@ -539,6 +544,10 @@ class Session:
                 answer.cancel()
         if not answer.cancelled():
             answer.exception()  # that it is known is all that matters
+
+
+def _nothing_asked(address: str) -> None:
+    """Nobody has a connection of his own to workers."""
 
 
 def _ignore(topic: str, data: Any) -> None:
