@@ -125,7 +125,7 @@ def test_remove_ends_connecting(run: Run, security: Security) -> None:
 
     async def main() -> None:
         server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-        address = "tcp://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         pool = ConnectionPool(security=security)
         call = asyncio.create_task(pool(address).ping())
         await poll(lambda: bool(pool._dialing))
