@@ -9,6 +9,7 @@ import inspect
 import uuid
 import warnings
 from collections.abc import Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -216,9 +217,8 @@ class Client(
             self.security = None
         from distributed.core import ConnectionPool
 
-        pool = self._pool = ConnectionPool(self._connection_limit, security=self.security)
-        # it may be frozen, and would never answer
-        self._session.on_left = lambda address: pool.remove(address, reason="the worker is gone")
+        self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        self._session.on_left = partial(self._pool.remove, reason="the scheduler has let go of this worker")
         await self._session.open(self._timeout)
         self._info = await self._session.call("identity")
         if self.set_as_default:

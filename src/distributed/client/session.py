@@ -79,7 +79,7 @@ class Session:
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = _ignore
-        self.on_left: Callable[[str], None] = _stay
+        self.on_left: Callable[[str], None] = _nothing_asked
         self._connect: Callable[[Session], Any] | None = connect
         self._asyncio_loop = loop.asyncio_loop
         self._events: deque[Any] = deque()
@@ -322,7 +322,8 @@ class Session:
 
     def forget_client(self) -> None:
         """The client is closed, and is not referred to from here any more."""
-        self.on_event, self.on_left = _ignore, _stay
+        self.on_event = _ignore
+        self.on_left = _nothing_asked
         self._connect = None
 
     async def open(self, patience: float = 0.0) -> None:
@@ -364,7 +365,9 @@ class Session:
         """Registered at a scheduler that has these workers, and remembers our orders under this name."""
         self._answers = answers or scheduler_id
         if scheduler_id == self.scheduler_id or self.scheduler_id is None:
-            self.workers = dict.fromkeys(workers)
+            before, self.workers = self.workers, dict.fromkeys(workers)
+            for address in before.keys() - self.workers.keys():
+                self.on_left(address)
         else:  # restarted: those that have not come back yet are still part of the network
             self.workers.update(dict.fromkeys(workers))
         self.scheduler_id = scheduler_id
@@ -553,9 +556,9 @@ class Session:
             answer.exception()  # that it is known is all that matters
 
 
+def _nothing_asked(address: str) -> None:
+    """Nobody has a connection of his own to workers."""
+
+
 def _ignore(topic: str, data: Any) -> None:
     """Nobody listens to events."""
-
-
-def _stay(address: str) -> None:
-    """There are no connections to workers."""

@@ -89,13 +89,15 @@ class ConnectionPool:
         try:
             return await asyncio.shield(dialing)
         except asyncio.CancelledError:
-            if dialing.cancelled():
-                why = "the connection pool was closed" if self.closed else "its party was found to be gone"
-                raise RPCClosed(f"{why} while connecting to {addr}") from None
-            raise
+            current = asyncio.current_task()
+            if not dialing.cancelled() or (current is not None and current.cancelling()):
+                raise
+            what = "the connection pool was closed" if self.closed else f"{addr} was removed"
+            raise RPCClosed(f"{what} while connecting to {addr}") from None
 
     def _dialed(self, addr: str, task: asyncio.Task[Connection]) -> None:
-        self._dialing.pop(addr, None)
+        if self._dialing.get(addr) is task:
+            del self._dialing[addr]
         if not task.cancelled():
             task.exception()  # its waiters have it; nobody may be left to look
 
@@ -121,11 +123,11 @@ class ConnectionPool:
             del self._connections[addr]
 
     def remove(self, addr: str, *, reason: str = "") -> None:
-        """Close the connection to ``addr``, whose party is gone. Its pending calls raise CommClosedError.
+        """Close the connection to ``addr``, whose party is gone. Its pending calls raise RPCClosed.
 
-        So do those that wait for a connection to it.
+        Who is connecting to it gets the same.
         """
-        dialing = self._dialing.get(addr)
+        dialing = self._dialing.pop(addr, None)
         if dialing is not None:
             dialing.cancel()
         connection = self._connections.pop(addr, None)

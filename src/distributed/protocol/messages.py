@@ -398,6 +398,12 @@ class SetWorkerStatus(Message):
     status: str
 
 
+class PeersGone(Message):
+    """These addresses are in the network no longer, and may be frozen: what was asked of them will not be answered."""
+
+    addresses: list[str]
+
+
 class CloseWorker(Message):
     """Stop. ``nanny``: the nanny too, so that nothing starts it again."""
 
@@ -537,6 +543,7 @@ SchedulerToWorker: TypeAlias = (
     | AcquireReplicas
     | SetWorkerStatus
     | CloseWorker
+    | PeersGone
 )
 WorkerToScheduler: TypeAlias = (
     TasksFinished

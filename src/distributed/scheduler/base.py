@@ -16,7 +16,7 @@ from typing import Any
 from distributed.core import Connection, Server
 from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError, RemoteError
-from distributed.protocol.messages import ClientEvent, Message
+from distributed.protocol.messages import ClientEvent, Message, PeersGone
 from distributed.scheduler.partings import Partings, failed, lost_midway
 from distributed.scheduler.state import SchedulerState, WorkerState, errors, shortage
 
@@ -115,6 +115,13 @@ class SchedulerBase(Server):
         left = [address for address in self._announced if address not in workers]
         self._announced = dict.fromkeys(workers)
         self._announced_version = self.state.workers_version
+        vanished, self.state.vanished = self.state.vanished, []
+        vanished = [address for address in vanished if address not in workers]
+        if vanished:
+            for address in vanished:
+                self.pool.remove(address, reason="it is in the network no longer")
+            for address in workers:
+                self.state.outbox.send(address, PeersGone(vanished))
         if joined or left:
             for client in self.state.clients:
                 self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))

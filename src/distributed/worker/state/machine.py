@@ -25,6 +25,7 @@ from distributed.protocol.messages import (
     FreeKeys,
     Key,
     Message,
+    PeersGone,
     PutFunctions,
     ReplicasMissing,
     RunTasks,
@@ -73,6 +74,7 @@ class WorkerState(Replicas):
             AcquireReplicas: self._handle_acquire_replicas,
             SetWorkerStatus: self._handle_set_status,
             CloseWorker: self._handle_close,
+            PeersGone: self._handle_peers_gone,
         }
 
     def handle(self, message: Message, now: float) -> None:

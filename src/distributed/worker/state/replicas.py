@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from distributed.protocol.messages import AcquireReplicas, Key
+from distributed.protocol.messages import AcquireReplicas, Key, PeersGone
 from distributed.worker.state.core import Core
+from distributed.worker.state.instructions import HangUp
 from distributed.worker.state.tasks import TaskState
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -108,6 +109,13 @@ class Replicas(Core):
                 self._not_delivered(ts, worker)
             else:
                 self._ask_again(ts)
+
+    def _handle_peers_gone(self, message: PeersGone, now: float) -> None:
+        """What was asked of them fails by itself; what was to be asked of them is not."""
+        self._instructions.append(HangUp(message.addresses))
+        for peer in message.addresses:
+            for ts in list(self.fetching.pending.get(peer, {}).values()):
+                self._not_delivered(ts, peer)
 
     def _ask_again(self, ts: TaskState) -> None:
         """Its request is over and brought nothing, but the same holder may be asked once more."""
