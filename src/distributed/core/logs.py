@@ -9,6 +9,7 @@ from typing import Any
 
 from distributed.unheard import FORMAT, add_own_handler, print_unheard
 
+
 class LogKeeper(logging.Handler):
     """Keeps the last records of a logger, and nothing of what they are about."""
 
