@@ -35,7 +35,7 @@ def fill() -> None:
 
 
 def outlive_readers() -> None:
-    """For a process of our own: what is printed when nobody reads any more, or on a full disk, is lost, and no error."""
+    """For a process of our own: what is printed when nobody reads any more, or the disk is full, is lost, no error."""
     fill()
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - as long as the process

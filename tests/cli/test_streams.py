@@ -95,7 +95,7 @@ def test_output_on_a_full_disk(
         command("dask_worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny"),
     ):
         with open("/dev/full", "wb") as device:
-            streams = {name: device for name in full.split()}
+            streams = dict.fromkeys(full.split(), device)
             begun.append(subprocess.Popen([sys.executable, *words], env=bench.env, **streams))  # type: ignore[call-overload]
     with Client(read_scheduler_address(file, 30)) as client:
         client.wait_for_workers(2, timeout=30)
