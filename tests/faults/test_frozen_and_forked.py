@@ -81,13 +81,20 @@ def test_a_worker_that_a_task_stops_is_replaced(bench: FaultBench, notes_folder:
         assert not any(map(alive, pids))
 
 
+def _connect_to(client: Client, frozen: str, others: list[str]) -> None:
+    data = client.submit(inc, 10, workers=[frozen])
+    assert client.gather([client.submit(inc, data, workers=[a], key=f"c-{a}") for a in others]) == [12] * 3
+
+
 def _copies(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    _connect_to(client, frozen, others)
     future = client.submit(inc, 1, workers=[frozen], allow_other_workers=True)
     assert future.result(timeout=30) == 2
     return lambda: client.replicate([future])
 
 
 def _dependents(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    _connect_to(client, frozen, others)
     future = client.submit(inc, 1, workers=[frozen], allow_other_workers=True)
     assert future.result(timeout=30) == 2
     return lambda: client.gather([client.submit(inc, future, workers=[a], key=f"at-{a}") for a in others])

@@ -11,6 +11,7 @@ from distributed.protocol.messages import (
     DropFunctions,
     FreeKeys,
     LongRunning,
+    PeersGone,
     ReplicasAdded,
     ReplicasMissing,
     RunTasks,
@@ -443,6 +444,24 @@ def test_a_replica_that_nobody_delivers_is_missing():
     bench.handle(AcquireReplicas([("d", 10, [A])]))
     assert bench.break_off(A) == [ReplicasMissing([("d", [A])])]
     assert bench.states == {}
+
+
+def test_what_was_to_be_asked_of_a_peer_that_is_gone():
+    """The request that is out is broken off by the shell; the rest goes to another holder, or is missing."""
+    bench = Bench()
+    bench.run("w", deps=["e"], holders=[("e", 10, [A])])
+    bench.handle(AcquireReplicas([("lost", 10, [A]), ("more", 10, [A, C])]))
+    bench.run("x", deps=["d"], holders=[("d", 10, [A])])
+    assert [gather.worker for gather in bench.gathers] == [A, C]
+    messages = bench.handle(PeersGone([A]))
+    assert bench.peers_gone == [A]
+    assert messages == [
+        ReplicasMissing([("lost", [A])]),
+        TasksReturned(["x"], [2], "missing", [], [("d", [A, ME])]),
+    ]
+    assert bench.states["e"] == "flight"
+    assert bench.break_off(A) == [TasksReturned(["w"], [1], "missing", [], [("e", [A, ME])])]
+    assert bench.deliver(("more", 5)) == [ReplicasAdded(["more"], [100])]
 
 
 @pytest.mark.parametrize("instead", ["run", "free", "scatter", "other work"])

@@ -191,11 +191,13 @@ class SubmitGraph(Message):
 class WantKeys(Message):
     """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled.
 
-    ``works``: what they stand for, where the client knows.
+    ``works``: what they stand for, where the client knows. ``errors``: what it was told that they ended in, for a
+    scheduler that does not know them; None where they did not. Both may be shorter than ``keys``.
     """
 
     keys: list[WireKey]
     works: list[bytes] = []
+    errors: list[TaskError | None] = []
 
 
 class ReleaseKeys(Message):

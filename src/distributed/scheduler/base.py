@@ -81,7 +81,7 @@ class SchedulerBase(Server):
         state = self.state
         if state.parted:
             self.partings.carry_out()
-        if state.workers_version != self._announced_version:
+        if state.workers_version != self._announced_version or state.vanished:
             self._announce_workers()
         for peer, messages in state.drain(time.monotonic()):
             stream = self._streams.get(peer)

@@ -116,7 +116,7 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
             have.nfutures += 1
             if have is not task:
                 mirror(have, task)
-        if not told_before and have.deps:
+        if have.deps and (state._some_unknown or not told_before):
             state._tell_dependencies(have)
         have.known = True
         have.ndependents += (
