@@ -351,7 +351,7 @@ def test_what_stands_on_a_shared_error_has_that_after_a_restart() -> None:
     state.handle_message(erred("theirs", "k"))
     state.reconnected()
     state.handle_submit([dependent])
-    assert WantKeys(["k"], [b"w"]) in state.drain()
+    assert WantKeys(["k"], [b"w"], [two.error]) in state.drain()
     state.handle_message(erred("lost", "k", "of-k"))
     assert text_of(two) == "theirs"
     assert text_of(dependent) == "theirs"
