@@ -306,6 +306,8 @@ class Serial:
         return just(value, ("KeyError", "scheduler"))
 
     def expect_ask(self, step: Step, what: str) -> Judge:
+        if what == "run_on_scheduler":  # it may have left traces
+            return just(True, ("UnknownOutcomeError", "scheduler"))
         return just(True)
 
     def expect_actor_new(self, step: Step, start: int) -> Judge:
