@@ -259,6 +259,7 @@ class TasksErredForClient(Message):
     keys: list[WireKey]
     errors: list[TaskError]
     heard: int = -1
+    works: list[bytes] = []
 
 
 class TasksCancelled(Message):
