@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from fake_scheduler import FakeScheduler, network
 
+from distributed import Future, wait
+from distributed.client import FutureCancelledError
 from distributed.client.state import Call, ClientState, ClientTask, Function
 from distributed.client.state.graphs import GraphPiece
 from distributed.protocol.messages import (
@@ -13,6 +16,7 @@ from distributed.protocol.messages import (
     SubmitTasks,
     TaskError,
     TaskOptions,
+    TasksCancelled,
     TasksErred,
     TasksErredForClient,
     TasksFinished,
@@ -194,3 +198,43 @@ def test_no_message_gives_a_future_the_outcome_of_other_work() -> None:
             assert outcome(held) == "cancelled", message
             assert held.reason
             state.validate()
+
+
+class GivenAway(dict[str, bytes]):
+    """Results of a scheduler whose every key is given away just as its result is asked for."""
+
+    def __init__(self, scheduler: FakeScheduler) -> None:
+        super().__init__(scheduler.data)
+        self.scheduler = scheduler
+
+    def __contains__(self, key: object) -> bool:
+        self.scheduler.streams[-1].send(TasksCancelled([key], "the key stands for other work by now"))
+        return False
+
+
+@pytest.mark.parametrize("how", [Future.result, lambda future: future.client.gather(future)])
+def test_a_future_that_ends_while_its_result_is_fetched_says_why(how: Callable[[Future], str]) -> None:
+    with network() as net:
+        net.scheduler.inline = -1
+        future = net.client.submit(str, 1, key="k")
+        wait(future)
+        net.scheduler.refuse_get_data = True
+        net.scheduler.data = GivenAway(net.scheduler)
+        with pytest.raises(FutureCancelledError, match="other work by now"):
+            how(future)
+
+
+def test_a_cancelled_future_does_not_get_the_value_of_the_next_under_its_key() -> None:
+    with network() as net:
+        first = net.client.submit(str, 1, key="k")
+        first.cancel()
+        second = net.client.submit(str, 2, key="k")
+        assert second.result()
+        for futures in (
+            [first, second],
+            [second, first],
+            {"a": first, "b": second},
+            {"b": second, "a": first},
+        ):
+            with pytest.raises(FutureCancelledError):
+                net.client.gather(futures)

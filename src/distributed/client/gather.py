@@ -128,13 +128,15 @@ class GatherMixin:
                     raise FutureCancelledError(task.key, "the future was released while it was waited for")
             got = await self._fetch_once(here, direct)
             payloads.update(got)
-            left = [
-                task
-                for task in left
-                if task.key not in payloads
-                and task.status not in FAILED
-                and session.state.is_wanted(task.key)
-            ]
+            waiting: list[ClientTask] = []
+            for task in left:
+                if task.key in payloads:
+                    continue
+                if task.status not in FAILED and session.state.is_wanted(task.key):
+                    waiting.append(task)
+                elif errors == "raise":
+                    raise _failure_meanwhile(task)
+            left = waiting
             if left and not got and here:
                 idle += 1
                 if idle > PATIENCE:
@@ -237,6 +239,13 @@ def _works_of(tasks: Iterable[ClientTask]) -> dict[str, Any]:
     return {"works": works} if works else {}
 
 
+def _failure_meanwhile(task: ClientTask) -> BaseException:
+    """Why there is no result any more, though there was one as it was asked for."""
+    if task.status in FAILED:
+        return failure_of(task)
+    return FutureCancelledError(task.key, "the future was released while its result was fetched")
+
+
 def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Future]]:
     """The records of all futures in a nested structure, by key; and what must live as long as they are needed."""
     held: list[Future] = []
@@ -247,6 +256,9 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
                 future = own(future, client)
                 held.append(future)
             tasks[future.key] = future._task
+        if len(tasks) < len(futures):
+            # Of two works under one key, one has ended without an outcome: that is what a caller has to hear.
+            tasks |= {future.key: future._task for future in futures if future._task.status in FAILED}
         return tasks, held
     found: dict[Key, ClientTask] = {}
     stack = [futures]
@@ -256,7 +268,9 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
             if obj._client is not client:
                 obj = own(obj, client)
                 held.append(obj)
-            found[obj.key] = obj._task
+            have = found.setdefault(obj.key, obj._task)
+            if have is not obj._task and obj._task.status in FAILED:  # as above
+                found[obj.key] = obj._task
         elif isinstance(obj, dict):
             stack.extend(obj.values())
         elif isinstance(obj, list | tuple | set | frozenset):
