@@ -170,8 +170,28 @@ def test_what_is_shared_is_told_by_key_and_work() -> None:
     c = net.clients["c"]
     c.reconnected()
     c.drain()
-    c.handle_submit([work(b"two")])
-    assert [m for m in c.drain() if isinstance(m, WantKeys | SubmitTasks)] == [WantKeys(["k"], [meant])]
+    later = work(b"two")
+    c.handle_submit([later])
+    assert not c.drain()  # the error is all there is to know
+    assert outcome(later) == b"bad one"
+    c.handle_submit([ClientTask("of-k", CALL, b"", ("k",))])
+    assert [m.keys for m in c.drain() if isinstance(m, WantKeys | SubmitTasks)] == [["k"], ["of-k"]]
+    c.reconnected()
+    c.handle_retry(["k"])
+    assert [m for m in c.drain() if isinstance(m, WantKeys)] == [WantKeys(["k"], [meant])]
+
+
+def test_lost_data_can_be_scattered_again_after_a_restart() -> None:
+    net = Net()
+    data = ClientTask("k", named=True)
+    net.scatter("c", data)
+    held = net.clients["c"].tasks["k"]
+    net.s.remove_worker("w", 0.0, reason="it died")
+    net.turn()
+    assert held.status == "error"
+    net.restart()
+    net.scatter("c", data)
+    assert held.status == "finished"
 
 
 def test_no_message_gives_a_future_the_outcome_of_other_work() -> None:

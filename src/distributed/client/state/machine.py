@@ -123,6 +123,8 @@ class ClientState:
             if task.known:
                 continue
             if task.call is None or task.shared:
+                if wanted and task.shared and task.status == "error":  # that is all there is to know of it
+                    continue
                 task.known = True
                 self._outbox.want((task,))
                 message = None

@@ -159,7 +159,9 @@ def tell_held(state: ClientState, tasks: Iterable[ClientTask]) -> None:
     """
     for task in tasks:
         have = state.tasks.get(task.key)
-        if have is not None and have.nfutures and not have.known and have.status not in ENDED:
+        if have is None or not have.nfutures or have.known or have.status in ENDED:
+            continue
+        if have.call is not None or have.is_other(task):  # else lost data comes again
             state._tell_if_unknown(have)
 
 
