@@ -198,9 +198,7 @@ def test_no_message_gives_a_future_the_outcome_of_other_work() -> None:
     error = TaskError(b"two")
     for message in (
         TasksInMemory(["k"], [b"two"], ["str"], ["w"], [b"2" * 16], heard=9),
-        TasksInMemory(["k"], [b"two"], ["str"], ["w"], heard=9),
         TasksErredForClient(["k"], [error], 9, [b"2" * 16]),
-        TasksErredForClient(["k"], [error], 9),
         KeysTaken(["k"], [b"2" * 16], 9),
     ):
         for first in (

@@ -65,8 +65,6 @@ class ClientState:
         self._unanswered: dict[Key, int] = {}
         # Whether something may be kept here that the scheduler was not told of, or may have forgotten.
         self._some_unknown = False
-        # Whether it is known of some record what it is of, though its key does not say it.
-        self._some_works = False
         self._log: deque[tuple[int, str, list[Key]]] = deque()
         self._log_nkeys = 0
         self._stimulus = 0
@@ -265,7 +263,7 @@ class ClientState:
         known = self.tasks
         unanswered = self._unanswered
         heard = message.heard if message.heard >= 0 else ANY_NUMBER
-        if message.works or self._some_works:
+        if message.works:
             works.learn(self, message)
         for key, value, typename, worker in zip(
             message.keys, message.values, message.types, message.workers, strict=True

@@ -9,7 +9,6 @@ not, it says KeysTaken.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
@@ -120,7 +119,7 @@ def not_shared(task: ClientTask) -> None:
 
 def erred(state: ClientState, message: TasksErredForClient) -> None:
     state._note("erred", message.keys)
-    if message.works or state._some_works:
+    if message.works:
         learn(state, message)
     for key, error in zip(message.keys, message.errors, strict=True):
         task = state._meant(key, message.heard)
@@ -132,12 +131,9 @@ def erred(state: ClientState, message: TasksErredForClient) -> None:
 
 def learn(state: ClientState, message: TasksInMemory | TasksErredForClient) -> None:
     """What outcomes are of: those of other work than a record is known to be of do not reach it."""
-    state._some_works = True
-    for key, work in zip(message.keys, message.works or itertools.repeat(b""), strict=False):
+    for key, work in zip(message.keys, message.works, strict=True):
         task = state._meant(key, message.heard)
-        if task is None or task.work == work or key in state._unanswered:
-            continue
-        if work or message.heard >= 0:
+        if task is not None and work and task.work != work and key not in state._unanswered:
             _learn(state, task, work)
 
 
