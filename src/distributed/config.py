@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed import inherited
 from distributed.durations import parse_duration
+from distributed.unheard import is_set_up
 
 _NO_DEFAULT: Any = object()
 _DEFAULTS = Path(__file__).with_name("distributed.yaml")
@@ -124,7 +125,7 @@ def initialize_logging(level: int | str | None = None, *, stream: Any = None) ->
     for name, value in levels.items():
         logger = logging.getLogger(name)
         logger.setLevel(value.upper() if isinstance(value, str) else value)
-        if name == "distributed" and not logger.handlers:
+        if name == "distributed" and not is_set_up(logger):
             logger.addHandler(handler)
             logger.propagate = False
 

@@ -52,6 +52,24 @@ def require(name: str) -> ModuleType:
     return sys.modules[name]
 
 
+def require_aside(name: str) -> ModuleType:
+    """As :func:`require`, by a thread of its own, for callers that hold what is large.
+
+    A module may keep an exception of its import, and with it all frames below, and so whatever these refer to.
+    """
+    if name not in whole or name not in sys.modules:
+        thread = threading.Thread(target=_try_require, args=(name,), name=f"import {name}", daemon=True)
+        give_up_turn()
+        thread.start()
+        thread.join()
+    return require(name)
+
+
+def _try_require(name: str) -> None:
+    with contextlib.suppress(Exception):  # it is raised where it was asked for
+        require(name)
+
+
 @contextlib.contextmanager
 def turn() -> Iterator[None]:
     """While inside, no other thread imports in :func:`require`, unless this one gives up its turn."""

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from distributed.unheard import print_unheard
+
 
 class Log(str):
     """Text of a log; shown as preformatted text in a notebook."""
@@ -43,6 +45,8 @@ def silence_logging(level: int | str, root: str = "distributed") -> Callable[[],
     """Raise the handlers of logger ``root`` to at least ``level``; call what is returned to undo it."""
     if isinstance(level, str):
         level = logging.getLevelNamesMapping()[level.upper()]
+    if root == "distributed":
+        print_unheard()  # what would print its warnings is to be silenced, too
     handlers = [
         (h, h.level) for h in logging.getLogger(root).handlers if isinstance(h, logging.StreamHandler)
     ]

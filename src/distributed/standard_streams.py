@@ -16,6 +16,9 @@ from typing import Any
 #: Nobody reads any more: the other end of a pipe or socket is closed, the terminal is gone.
 _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.EIO))
 
+#: There is no room for it now: the disk, or what is allowed of it, is full. There may be some later.
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
 
 def fill() -> None:
     """Put ``/dev/null`` where descriptors 0, 1 or 2 are closed. Before any loop, and any process, is made."""
@@ -32,7 +35,7 @@ def fill() -> None:
 
 
 def outlive_readers() -> None:
-    """For a process of our own: what is printed when nobody reads any more is lost, and no error."""
+    """For a process of our own: what is printed when nobody reads any more, or the disk is full, is lost, no error."""
     fill()
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - as long as the process
@@ -48,12 +51,14 @@ def outlive_readers() -> None:
 
 
 class _Output(io.FileIO):
-    """A file whose readers may go away."""
+    """A file whose readers may go away, and whose disk may be full."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data) or 0
         except OSError as error:
+            if error.errno in _FULL:
+                return len(data)
             if error.errno not in _GONE:
                 raise
             null = os.open(os.devnull, os.O_RDWR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributed.client.state import Call, ClientState, ClientTask, Function
 from distributed.client.state.graphs import GraphPiece
-from distributed.protocol.messages import SubmitTasks, TaskOptions
+from distributed.protocol.messages import SubmitTasks, TaskOptions, TasksCancelled
 
 INC = Call(Function(b"inc".ljust(16), b"blob", 4), "inc", TaskOptions())
 
@@ -39,6 +39,22 @@ def test_a_release_in_the_middle_of_a_graph_does_not_forget_what_is_to_come() ->
     state.reconnected()
     told = [key for message in state.drain() if isinstance(message, SubmitTasks) for key in message.keys]
     assert told == ["x", "y"]
+
+
+def test_what_a_graph_wants_anew_is_not_cancelled_by_what_was_said_before() -> None:
+    """Found by the simulator, seed 5831: restart() cancelled y as a graph was on its way that brought y back."""
+    state = ClientState()
+    state.handle_submit([task("x")], False)
+    state.handle_submit([y := task("y", "x")])
+    state.drain()
+    before = state.numbered
+    for piece in pieces(state, 1):
+        state.handle_graph(piece.tasks, piece)
+    state.handle_message(TasksCancelled(["y"], "scheduler-restart", heard=before))
+    assert y.status == "pending"
+    state.handle_message(TasksCancelled(["y"], "scheduler-restart", heard=state.numbered))
+    assert y.status == "cancelled"
+    state.validate()
 
 
 def test_a_graph_that_ends_early_leaves_only_what_others_need() -> None:

@@ -364,6 +364,18 @@ def test_an_erred_task_that_others_had_run_again_is_told_after_a_reconnection(ne
     state.validate()
 
 
+def test_what_a_retry_sets_back_is_named_in_it() -> None:
+    """By the time it arrives the scheduler may have cancelled what stands on the task that had erred."""
+    state = ClientState()
+    state.handle_submit([a := task("a"), b := task("b", "a")])
+    state.handle_message(erred("a", "b"))
+    state.drain()
+    state.handle_retry(["b"])
+    assert (a.status, b.status) == ("pending", "pending")
+    assert sent(state) == [("RetryKeys", ["a", "b"])]
+    state.validate()
+
+
 def test_what_was_refused_is_told_again_with_all_that_it_needs() -> None:
     """The scheduler forgot what only a task kept that it had cancelled with another: the client cannot see that."""
     state = ClientState()
@@ -387,6 +399,22 @@ def test_what_needs_data_that_the_scheduler_does_not_know_is_cancelled() -> None
     state.handle_message(TasksRefused(["a"], ["data"]))
     assert (data.status, a.status) == ("cancelled", "cancelled")
     assert a.reason == "it depends on 'data', which the scheduler does not know"
+    state.validate()
+
+
+def test_and_so_is_what_stands_on_that() -> None:
+    state = ClientState()
+    data = ClientTask("data")
+    state.handle_want([data])
+    state.handle_submit([task("a", "data")], wanted=False)
+    state.handle_submit([b := task("b", "a")])
+    state.handle_release([data])
+    state.drain()
+    state.handle_message(TasksCancelled(["data"], "scheduler-restart"))
+    state.handle_message(TasksRefused(["a", "b"], ["data", "a"]))
+    assert b.status == "cancelled"
+    assert b.reason == "it depends on 'a', which the scheduler does not know"
+    assert all(kind == "ReleaseKeys" for kind, _ in sent(state))
     state.validate()
 
 

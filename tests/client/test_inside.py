@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -134,3 +135,19 @@ def test_threads_and_coroutines_ask_at_once(client: Client) -> None:
     worker._make_client = slow_to_make
     assert client.submit(lambda: get_client().get_metadata("x", 5)).result(timeout=20) == 5
     assert others[0].result(timeout=10) == 32
+
+
+def fibonacci_in_threads(n: int) -> int:
+    if n < 2:
+        return n
+    client = get_client()
+    futures = [client.submit(fibonacci_in_threads, n - k) for k in (1, 2)]
+    secede()
+    with ThreadPoolExecutor(2) as pool:
+        value = sum(pool.map(lambda future: future.result(timeout=60), futures))
+    rejoin()
+    return value
+
+
+def test_own_threads_wait_for_tasks_after_secede(client: Client) -> None:
+    assert client.submit(fibonacci_in_threads, 7).result(timeout=60) == 13

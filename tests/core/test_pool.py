@@ -118,3 +118,21 @@ def test_closing_while_connecting(run: Run, security: Security) -> None:
                 await waiting
 
     run(main())
+
+
+def test_remove_ends_connecting(run: Run, security: Security) -> None:
+    """A party that is frozen takes connections, and says nothing."""
+
+    async def main() -> None:
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        pool = ConnectionPool(security=security)
+        call = asyncio.create_task(pool(address).ping())
+        await poll(lambda: bool(pool._dialing))
+        pool.remove(address)
+        with pytest.raises(RPCClosed, match="was removed while connecting"):
+            await call
+        await pool.close()
+        server.close()
+
+    run(main())

@@ -289,3 +289,23 @@ def test_a_worker_that_somebody_retired_is_not_wanted_any_more(cls: Any) -> None
 
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "50ms"}):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("cls", [Worker, Nanny])
+def test_whoever_scales_after_a_retirement_gets_as_many(cls: Any) -> None:
+    """Also while the one that was retired is still ending."""
+
+    async def main() -> None:
+        async with (
+            SpecCluster(**specification(cls)) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            await cluster.scale_up(2)
+            await client.retire_workers(n=1)
+            cluster.scale(3)
+            await until(lambda: len(cluster.scheduler.workers) == 3, "three run")
+            await client.retire_workers(names=[min(cluster.workers)])
+            await until(lambda: len(cluster.plan) == 2, "who is retired later counts no more")
+            assert len(cluster.scheduler.workers) == 2
+
+    asyncio.run(main())

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from soak_network import MIB, WORKERS, SoakNetwork  # first: it finds the modules beside it
 
@@ -296,7 +297,10 @@ class Run:
             options.accidents = str(network.accidents)
             assert play(options) == 0, "a program went wrong without faults"
             with Client(network.address) as client:
-                wait_until(lambda: client.run_on_scheduler(_ntasks) == 0, "no task is left", 60)
+                try:
+                    wait_until(lambda: not client.run_on_scheduler(_left), "no task is left", 60)
+                except AssertionError as error:
+                    raise AssertionError(f"{error}: {client.run_on_scheduler(_left)}") from None
             return {"client": psutil.Process().memory_info().rss / MIB} | network.resident()
 
         os.environ["PYTHONPATH"] = network.bench.env["PYTHONPATH"]
@@ -313,8 +317,10 @@ class Run:
         assert not grown, f"the memory of {', '.join(grown)} grows"
 
 
-def _ntasks(dask_scheduler: object) -> int:
-    return len(dask_scheduler.tasks)  # type: ignore[attr-defined]
+def _left(dask_scheduler: Any) -> list[str]:
+    """The first tasks that the scheduler still knows, and who wants them."""
+    tasks = list(dask_scheduler.state.tasks.values())
+    return [f"{ts.key!r} {ts.state}, wanted by {[cs.name for cs in ts.who_wants]}" for ts in tasks[:10]]
 
 
 def show(program: Program) -> None:

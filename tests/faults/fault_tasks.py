@@ -228,3 +228,10 @@ def _said(what: str, folder: str, delay: float) -> str:
 
 def plus(x: str) -> str:
     return f"{x}+"
+
+
+class Speaker:
+    """An actor."""
+
+    def speak(self) -> str:
+        return "here"

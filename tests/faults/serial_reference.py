@@ -73,6 +73,7 @@ class Serial:
         self.datasets: dict[str, Any] = {}
         self.actors: dict[str, int] = {}
         self.effects: list[str] = []
+        self.restarted = False  # all that workers had is gone
 
     def expect(self, step: Step) -> Judge | None:
         """The judge of this step; None where it cannot be done."""
@@ -163,6 +164,7 @@ class Serial:
 
     def expect_restart(self, step: Step) -> Judge:
         self.slots.clear()
+        self.restarted = True
         return just(None)
 
     def expect_get(self, step: Step, salts: list[int], edges: list[list[int]], delay: float) -> Judge:
@@ -262,7 +264,7 @@ class Serial:
     def expect_variable_get(self, step: Step, name: str) -> Judge | None:
         if name not in self.variables:
             return None
-        return just(self.variables[name], ("TimeoutError", "scheduler"), LOST_DATA)
+        return self.shared(just(self.variables[name], ("TimeoutError", "scheduler"), LOST_DATA))
 
     def expect_publish(self, step: Step, name: str, salt: int) -> Judge:
         self.datasets[name] = [mix(salt, 1), mix(salt, 2)]
@@ -271,12 +273,17 @@ class Serial:
     def expect_dataset_get(self, step: Step, name: str) -> Judge | None:
         if name not in self.datasets:
             return None
-        right = just(self.datasets[name], ("KeyError", "scheduler"))
+        return self.shared(just(self.datasets[name], ("KeyError", "scheduler")))
+
+    def shared(self, right: Judge) -> Judge:
+        """What is found where only the scheduler knew how to compute it, and the workers have it or had it."""
+        restarted = self.restarted
 
         def judge(seen: Seen, accidents: set[str]) -> str:
-            # how to compute what is in it, only the scheduler knows; the results themselves, only the workers
-            lost = excused(seen, accidents, (LOST_DATA,)) and "scheduler" in accidents
-            return "" if lost else right(seen, accidents)
+            gone = type(seen.error).__name__ in ("LostDataError", "FutureCancelledError")
+            if gone and "scheduler" in accidents and (restarted or "worker" in accidents):
+                return ""
+            return right(seen, accidents)
 
         return judge
 

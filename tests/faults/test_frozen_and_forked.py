@@ -8,11 +8,15 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_bench import FaultBench, worker_pid
 from fault_tasks import (
+    Speaker,
     fork_and_wait,
     hold_gil,
     inc,
@@ -25,6 +29,7 @@ from fault_tasks import (
 from system_bench import alive, wait_until
 
 from distributed import Client, KilledWorker
+from distributed.exceptions import UnknownOutcomeError
 
 
 def test_a_task_that_holds_the_interpreter_is_left_alone(bench: FaultBench) -> None:
@@ -76,6 +81,84 @@ def test_a_worker_that_a_task_stops_is_replaced(bench: FaultBench, notes_folder:
         assert not any(map(alive, pids))
 
 
+def _connect_to(client: Client, frozen: str, others: list[str]) -> None:
+    data = client.submit(inc, 10, workers=[frozen])
+    assert client.gather([client.submit(inc, data, workers=[a], key=f"c-{a}") for a in others]) == [12] * 3
+
+
+def _copies(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    _connect_to(client, frozen, others)
+    future = client.submit(inc, 1, workers=[frozen], allow_other_workers=True)
+    assert future.result(timeout=30) == 2
+    return lambda: client.replicate([future])
+
+
+def _dependents(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    _connect_to(client, frozen, others)
+    future = client.submit(inc, 1, workers=[frozen], allow_other_workers=True)
+    assert future.result(timeout=30) == 2
+    return lambda: client.gather([client.submit(inc, future, workers=[a], key=f"at-{a}") for a in others])
+
+
+def _large_result(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    futures = [
+        client.submit(bytes, n, workers=[frozen], allow_other_workers=True) for n in (10**6, 10**6 + 1)
+    ]
+    assert len(futures[0].result(timeout=30)) == 10**6, "the client is connected to the worker now"
+    client.gather(client.map(len, futures, workers=[frozen]))
+    return lambda: len(futures[1].result())
+
+
+def _actor(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    proxy = client.submit(list, actor=True, workers=[frozen], allow_other_workers=True).result(timeout=30)
+    assert proxy.count(1).result(timeout=30) == 0
+    return lambda: proxy.count(1).result()
+
+
+def _function(client: Client, frozen: str, others: list[str]) -> Callable[[], Any]:
+    client.run(os.getpid)
+    return lambda: client.run(os.getpid, workers=[frozen])
+
+
+@pytest.mark.parametrize(
+    ("begin", "outcome"),
+    [
+        (_copies, None),
+        (_dependents, [3, 3, 3]),
+        (_large_result, 10**6 + 1),
+        (_actor, "ValueError: Worker holding Actor was lost"),
+        (_function, "UnknownOutcomeError: .* was lost while it carried out 'run'"),
+    ],
+)
+def test_nobody_waits_for_a_frozen_worker_that_counts_as_dead(
+    bench: FaultBench, begin: Callable[[Client, str, list[str]], Callable[[], Any]], outcome: Any
+) -> None:
+    """What was asked of it straight, before, has an outcome: of clients, of workers and of the scheduler."""
+    bench.configure(scheduler__worker_ttl="1s")
+    scheduler, address = bench.scheduler()
+    command = bench.worker(address, "--name", "frozen", "--no-nanny")
+    for _ in range(3):
+        bench.worker(address, "--no-nanny")
+    with Client(address) as client, ThreadPoolExecutor(1) as waiting:
+        client.wait_for_workers(4)
+        names = {worker["name"]: a for a, worker in client.scheduler_info()["workers"].items()}
+        frozen = names.pop("frozen")
+        question = begin(client, frozen, list(names.values()))
+        os.kill(command.process.pid, signal.SIGSTOP)
+        try:
+            answer = waiting.submit(question)
+            if isinstance(outcome, str):
+                kind, _, words = outcome.partition(": ")
+                with pytest.raises((ValueError, UnknownOutcomeError), match=words) as caught:
+                    answer.result(25)
+                assert caught.type.__name__ == kind
+            else:
+                assert answer.result(25) == outcome
+            assert scheduler.errors("counted as dead")
+        finally:
+            os.kill(command.process.pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("while_away", ["its work is done elsewhere", "nothing else is there"])
 def test_a_stopped_worker_without_a_nanny_is_dead_until_it_goes_on(
     bench: FaultBench, tmp_path: Path, notes_folder: str, while_away: str
@@ -111,6 +194,23 @@ def test_a_stopped_worker_without_a_nanny_is_dead_until_it_goes_on(
         del results, running
         wait_until(lambda: not any(client.has_what().values()), "nothing stays behind in either worker")
     assert alive(pid)
+
+
+def test_calls_of_an_actor_on_a_worker_that_counts_as_dead_are_told(bench: FaultBench) -> None:
+    """The process is there, and so is the connection to it: nothing but the scheduler's word ends the call."""
+    bench.configure(scheduler__worker_ttl="1s")
+    scheduler, address = bench.scheduler()
+    pid = bench.worker(address, "--no-nanny").process.pid
+    with Client(address) as client:
+        speaker = client.submit(Speaker, actor=True).result(timeout=30)
+        assert speaker.speak().result(timeout=30) == "here"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ValueError, match="Worker holding Actor was lost"):
+                speaker.speak().result(timeout=30)
+            assert scheduler.errors("counted as dead")
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- forks

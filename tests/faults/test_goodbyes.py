@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_bench import FaultBench, worker_pid
@@ -69,18 +71,63 @@ def test_all_who_are_there_are_told(bench: FaultBench, tmp_path: Path, how: str)
         assert not command.errors("ERROR|Traceback"), command.text
 
 
-def test_idle(bench: FaultBench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", ["nothing", "result", "error", "scattered", "dataset", "actor"])
+def test_idle(bench: FaultBench, tmp_path: Path, held: str) -> None:
+    """What is held is no work."""
     scheduler, address = bench.scheduler("--idle-timeout", "3s")
     done = tmp_path / "done"
     with Client(address) as client:
         busy = client.submit(wait_for, str(done))  # until they are there, lest it is idle before
         workers = [bench.worker(address), bench.worker(address, "--no-nanny")]
         client.wait_for_workers(2)
+        kept = HELD[held](client)
         done.touch()
         busy.result()
-    for command in (scheduler, *workers):
-        assert command.process.wait(20) == 0, command.text
-        assert not command.errors("ERROR|Traceback"), command.text
+        del busy
+        for command in (scheduler, *workers):
+            assert command.process.wait(20) == 0, command.text
+            assert not command.errors("ERROR|Traceback"), command.text
+        del kept
+
+
+HELD: dict[str, Callable[[Client], Any]] = {
+    "nothing": lambda client: None,
+    "result": lambda client: client.submit(inc, 1),
+    "error": lambda client: client.submit(divmod, 1, 0),
+    "scattered": lambda client: client.scatter(1),
+    "dataset": lambda client: client.publish_dataset(one=client.submit(inc, 1)),
+    "actor": lambda client: client.submit(Counter, actor=True).result(),
+}
+
+
+def test_tasks_that_cannot_run_and_short_ones_are_work(key: str) -> None:
+    """Also where they begin and end between two looks."""
+
+    async def main() -> None:
+        async with (
+            Scheduler(port=0, host="127.0.0.1", idle_timeout=0.5) as scheduler,
+            Client(scheduler.address, asynchronous=True) as client,
+        ):
+            waiting = client.submit(inc, 1)
+            await asyncio.sleep(1)
+            assert scheduler.status.name == "running"
+            async with Worker(scheduler.address, nthreads=1, host="127.0.0.1"):
+                assert await waiting == 2
+                before = scheduler._idle_since
+                scheduler._tick_handle.cancel()
+                scheduler._tick()
+                scheduler._tick_handle.cancel()
+                began = scheduler._idle_since
+                assert began > before
+                assert await client.submit(inc, 2) == 3
+                scheduler._tick()
+                assert scheduler._idle_since > began
+                scheduler._tick_handle.cancel()
+                again = scheduler._idle_since
+                scheduler._tick()
+                assert scheduler._idle_since == again
+
+    asyncio.run(main())
 
 
 def test_a_nanny_without_a_worker_is_told_too(bench: FaultBench) -> None:

@@ -13,7 +13,7 @@ from fault_bench import FaultBench
 from fault_tasks import holds_a_name, inc, note, notes, one, plus, two
 from system_bench import Command, wait_until
 
-from distributed import Client
+from distributed import Client, Future, wait
 
 
 @pytest.mark.parametrize("when", ["before the client is back", "when it is back"])
@@ -151,6 +151,34 @@ def test_two_clients_across_a_restart(bench: FaultBench, notes_folder: str) -> N
             assert first.gather(theirs, direct=False) == "one"
             more.release()
         assert notes(notes_folder).count("one") == 1
+
+
+@pytest.mark.parametrize("how", ["other work", "by name", "in a graph"])
+def test_an_error_of_another_client_across_a_restart(bench: FaultBench, notes_folder: str, how: str) -> None:
+    """It stays the same error for who has heard it, and for what is computed from it."""
+    bench.configure(scheduler__muster_timeout="2s")
+    scheduler, address = bench.scheduler()
+    bench.worker(address)
+    with Client(address) as first, Client(address, set_as_default=False) as second:
+        first.wait_for_workers(1)
+        theirs = first.submit(int, "no number", key="k")
+        wait(theirs)
+        mine = Future("k", second) if how == "by name" else second.submit(two, notes_folder, key="k")
+        with pytest.raises(ValueError, match="no number"):
+            mine.result(timeout=30)
+        bench.kill(scheduler)
+        bench.scheduler_again(address)
+        wait_until(lambda: second.scheduler_info()["workers"], "the worker is back")
+        if how == "in a graph":
+            dependent = second.get({"d": (plus, mine)}, "d", sync=False)
+        else:
+            dependent = second.submit(plus, mine)
+        for future in (dependent, second.submit(plus, dependent), mine):
+            with pytest.raises(ValueError, match="no number"):
+                future.result(timeout=30)
+        for future in (first.submit(plus, theirs), theirs, mine):  # it can be computed, and is
+            with pytest.raises(ValueError, match="no number"):
+                future.result(timeout=30)
 
 
 def test_scattered_data_across_a_restart(bench: FaultBench, tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_a_result_is_kept_for_dependents_that_are_still_to_be_told() -> None:
     assert run.keys == ["z"], "x is not run again"
 
 
+def test_who_does_not_come_back_is_waited_for_by_nobody() -> None:
+    """He may be frozen, and others have asked him for results before the restart."""
+    s = SchedulerState(Settings(muster=10.0), first_seq=1_000)
+    s.add_client("c", 0.0)
+    s.expect_workers([A, "tcp://10.0.0.2:1"], 0.0)
+    s.add_worker(A, now=0.1)
+    s.tick(9.0)
+    assert s.vanished == []
+    s.tick(11.0)
+    assert s.vanished == ["tcp://10.0.0.2:1"]
+
+
 def test_but_not_longer_than_the_network_gathers() -> None:
     s = restarted()
     submit(s, 0.2, "x", wanted=False)

@@ -91,6 +91,7 @@ def test_every_message_type_travels() -> None:
         "list[tuple[bytes, str, TaskOptions]]": [(b"f", "inc", TaskOptions(priority=1))],
         "list[bool]": [True, False],
         "list[TaskError]": [TaskError(b"e", blamed_key=("a", 1))],
+        "list[TaskError | None]": [None, TaskError(b"e", blamed_key=("a", 1))],
         "list[bytes]": [b"i"],
         "list[bytes] | None": [b"i", b"j"],
         "list[tuple[WireKey, bytes]]": [(("a", 1), b"w")],

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from distributed.client.future import make_future
+from distributed.client.state import ClientTask
 
 #: Seconds for a program that takes less than one: whether it ends, not how fast.
 LIMIT = 60
@@ -82,3 +86,15 @@ def _run(what: str, how: str) -> str:
     assert "Traceback" not in program.stderr
     line = program.stdout.strip()
     return TOLD if re.fullmatch("told: .* was closed( before '.*' was answered)?", line) else line
+
+
+def test_a_future_that_outlives_the_modules_is_collected_without_a_word() -> None:
+    """The interpreter has set their names to None by then."""
+
+    class Session:
+        def release(self, task: ClientTask) -> None:
+            raise TypeError("'NoneType' object is not callable")
+
+    future = make_future(SimpleNamespace(_session=Session()), ClientTask("key"))  # type: ignore[arg-type]
+    future.__del__()
+    future._client = None

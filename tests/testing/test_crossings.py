@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from distributed.protocol.messages import FreeKeys, Message, ReplicasAdded, ReplicasMissing
+from distributed.protocol.messages import (
+    AcquireReplicas,
+    CancelKeys,
+    FreeKeys,
+    Message,
+    PutFunctions,
+    ReplicasAdded,
+    ReplicasMissing,
+    RunTasks,
+    SubmitTasks,
+)
 from distributed.scheduler.state import SchedulerState
 from distributed.worker.state import WorkerState
 
@@ -84,6 +94,39 @@ def test_what_is_scattered_while_free_keys_is_on_its_way_stays() -> None:
     scheduler.remove_client("c", 0.0)
     for message in sent(scheduler, "a"):
         a.handle(message, 0.0)
+    assert not a.data
+
+
+def test_what_is_scattered_under_the_key_of_a_task_that_was_taken_back_stays() -> None:
+    """The order to run it, or something on it, and its end come after the data, which came on another connection."""
+    scheduler, a = SchedulerState(), WorkerState("a")
+    scheduler.add_worker("a", now=0.0)
+    scheduler.add_client("c", now=0.0)
+    scheduler.handle_client("c", PutFunctions([b"f"], [b"f"]), 0.0)
+    scheduler.handle_client("c", SubmitTasks(b"f", "f", ["x"], [b""], named=True), 0.0)
+    before = sent(scheduler, "a")
+    [run] = [message for message in before if isinstance(message, RunTasks)]
+    scheduler.handle_client("c", CancelKeys(["x"]), 0.0)
+    before += sent(scheduler, "a")
+    taken, _ = scheduler.name_data("c", {"x": b"data"}, 0, 0.0)
+    assert not taken
+    nfrees = scheduler.scatter_begun("a", ["x"], 0.0)
+    a.scattered([("x", 1, 10, "int")], nfrees, {"x": b"data"}, scheduler.next_seq)
+    on_it = RunTasks(
+        *(b"f", "f", ["y"], [b""], run.seqs, [["x"]], [], run.options),
+        works=[b"y"],
+        dep_works=[("x", run.works[0])],
+    )
+    for message in [*before[:-1], on_it, FreeKeys(["y"]), before[-1]]:
+        a.handle(message, 0.0)
+    assert a.data == {"x": 1}
+    assert list(a.tasks) == ["x"]
+    copy = AcquireReplicas([("x", 1, ["b"])], [("x", run.works[0])], run.seqs[0])
+    a.handle(copy, 0.0)
+    assert a.data == {"x": 1}
+    assert ReplicasMissing([("x", [])], copy.works) in a.outbox.drain()
+    later = RunTasks(*(b"f", "f", ["x"], [b""], [scheduler.next_seq], None, [], run.options), works=[b"z"])
+    a.handle(later, 0.0)
     assert not a.data
 
 

@@ -20,8 +20,10 @@ from distributed.protocol.messages import (
     SubmitTasks,
     TaskError,
     TasksCancelled,
+    TasksErredForClient,
     TasksFinished,
     TasksInMemory,
+    TasksLost,
     TasksRefused,
     WantKeys,
 )
@@ -316,6 +318,60 @@ def test_what_another_client_needs_is_shared_and_wanted_again_as_that() -> None:
     [want] = state.drain()
     assert want == WantKeys(["k"], [b"w"])
     state.validate()
+
+
+def erred(text: str, *keys: str, blamed: str = "k") -> TasksErredForClient:
+    return TasksErredForClient(
+        list(keys), [TaskError(b"", exception_text=text, blamed_key=blamed) for _ in keys]
+    )
+
+
+def text_of(task: ClientTask) -> str:
+    return "" if task.error is None else task.error.exception_text
+
+
+def test_a_shared_error_stays_what_it_was_after_a_restart() -> None:
+    """Submitted anew by name it was told with the work that had been turned away, and became that one's value."""
+    state = ClientState()
+    two, three = record(b"two"), record(b"three")
+    state.handle_submit([two])
+    state.drain()
+    state.handle_message(KeysTaken(["k"], [b"w"], 1))
+    state.handle_message(erred("theirs", "k"))
+    state.reconnected()
+    state.handle_submit([three])
+    assert not [message for message in state.drain() if isinstance(message, SubmitTasks)]
+    assert [(task.status, text_of(task)) for task in (two, three)] == [("error", "theirs")] * 2
+    state.validate()
+
+
+def test_what_stands_on_a_shared_error_has_that_after_a_restart() -> None:
+    """The new scheduler can only say that nobody knows how to compute it."""
+    state = ClientState()
+    two, dependent = record(b"two"), record(b"", "of-k", "k")
+    state.handle_submit([two])
+    state.drain()
+    state.handle_message(KeysTaken(["k"], [b"w"], 1))
+    state.handle_message(erred("theirs", "k"))
+    state.reconnected()
+    state.handle_submit([dependent])
+    assert WantKeys(["k"], [b"w"], [two.error]) in state.drain()
+    state.handle_message(erred("lost", "k", "of-k"))
+    assert text_of(two) == "theirs"
+    assert text_of(dependent) == "theirs"
+    state.validate()
+
+
+def test_a_shared_error_that_is_run_again_may_fail_otherwise() -> None:
+    state = ClientState()
+    two = record(b"two")
+    state.handle_submit([two])
+    state.drain()
+    state.handle_message(KeysTaken(["k"], [b"w"], 1))
+    state.handle_message(erred("first", "k"))
+    state.handle_message(TasksLost(["k"]))
+    state.handle_message(erred("second", "k"))
+    assert text_of(two) == "second"
 
 
 def test_dependents_of_a_cancelled_task_are_cancelled_before_its_key_is_used_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import pickle
+import subprocess
 import sys
 from typing import Any
 
@@ -83,3 +84,21 @@ def test_a_result_that_cannot_be_pickled_says_so_where_it_is_unpickled():
     ):
         unpack(payload)
     assert pack_result("k", 1, "tcp://a:1") == (pack(1), "")
+
+
+def test_what_is_imported_to_size_the_first_result_does_not_keep_it() -> None:
+    program = """
+import gc, weakref
+import numpy
+from distributed.worker.results import describe
+
+def described():
+    value = numpy.ones(1000)
+    describe(value, False)
+    return weakref.ref(value)
+
+there = described()
+gc.collect()
+assert there() is None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

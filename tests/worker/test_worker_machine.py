@@ -11,6 +11,7 @@ from distributed.protocol.messages import (
     DropFunctions,
     FreeKeys,
     LongRunning,
+    PeersGone,
     ReplicasAdded,
     ReplicasMissing,
     RunTasks,
@@ -445,11 +446,44 @@ def test_a_replica_that_nobody_delivers_is_missing():
     assert bench.states == {}
 
 
-def test_an_order_for_a_replica_that_is_freed_is_answered():
+def test_what_was_to_be_asked_of_a_peer_that_is_gone():
+    """The request that is out is broken off by the shell; the rest goes to another holder, or is missing."""
     bench = Bench()
+    bench.run("w", deps=["e"], holders=[("e", 10, [A])])
+    bench.handle(AcquireReplicas([("lost", 10, [A]), ("more", 10, [A, C])]))
+    bench.run("x", deps=["d"], holders=[("d", 10, [A])])
+    assert [gather.worker for gather in bench.gathers] == [A, C]
+    messages = bench.handle(PeersGone([A]))
+    assert bench.peers_gone == [A]
+    assert messages == [
+        ReplicasMissing([("lost", [A])]),
+        TasksReturned(["x"], [2], "missing", [], [("d", [A, ME])]),
+    ]
+    assert bench.states["e"] == "flight"
+    assert bench.break_off(A) == [TasksReturned(["w"], [1], "missing", [], [("e", [A, ME])])]
+    assert bench.deliver(("more", 5)) == [ReplicasAdded(["more"], [100])]
+
+
+@pytest.mark.parametrize("instead", ["run", "free", "scatter", "other work"])
+@pytest.mark.parametrize("before", ["fetch", "flight"])
+def test_an_order_for_a_copy_is_answered_whatever_comes_in_between(before: str, instead: str):
+    """``replicate`` waited for ever where the holder was lost, and the task was run again where its copy was to go."""
+    bench = Bench()
+    if before == "fetch":
+        bench.run("w", deps=["e"], holders=[("e", 10, [A])])
     bench.handle(AcquireReplicas([("d", 10, [A])]))
-    assert bench.handle(FreeKeys(["d"])) == [ReplicasMissing([("d", [])])]
-    assert bench.states == {}
+    assert bench.states["d"] == before
+    if instead == "run":
+        messages = bench.run("d")
+    elif instead == "free":
+        messages = bench.handle(FreeKeys(["d"]))
+    elif instead == "other work":
+        messages = bench.handle(AcquireReplicas([("d", 10, [B])], [("d", b"other")]))
+    else:
+        bench.state.scattered([("d", 42, 8, "int")])
+        messages = bench.turn()
+    answer = ReplicasAdded(["d"], [8]) if instead == "scatter" else ReplicasMissing([("d", [])])
+    assert messages[:1] == [answer]
 
 
 @pytest.mark.parametrize(

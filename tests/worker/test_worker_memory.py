@@ -99,3 +99,18 @@ def test_a_result_that_cannot_be_handed_out_is_one_clear_error(client: Client) -
         future.result(timeout=60)
     assert client.submit(size, future).exception(timeout=60) is not None
     assert client.submit(size, b"x").result(timeout=60) == 1
+
+
+def test_data_that_does_not_fit_is_refused_and_what_fits_is_taken(client: Client) -> None:
+    pids = client.run(os.getpid)
+    with pytest.raises(TimeoutError, match=r"no worker takes data: tcp://\S+ is paused at \d+ MiB of"):
+        client.scatter([bytes([i]) * NBYTES for i in range(15)], timeout=3)
+    assert len(client.scatter([bytes([i]) * NBYTES for i in range(3)], timeout=30)) == 3
+    assert client.run(os.getpid) == pids
+
+
+def test_data_larger_than_its_worker_is_one_clear_error(client: Client) -> None:
+    with pytest.raises(
+        WorkersFullError, match=r"next of 1 items, 381 MiB in all; their memory limit: 286 MiB"
+    ):
+        client.scatter(b"x" * 400_000_000, timeout=60)

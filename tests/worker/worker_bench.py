@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.protocol.messages import PutFunctions, RunOptions, RunTasks, TaskError
-from distributed.worker.state import Close, Execute, Gather, TakeBack, TaskState, WorkerState
+from distributed.worker.state import Close, Execute, Gather, HangUp, TakeBack, TaskState, WorkerState
 
 ME, A, B, C = (f"tcp://10.0.0.{i}:1" for i in (9, 1, 2, 3))
 ERROR = TaskError(b"x", exception_text="boom")
@@ -22,6 +22,7 @@ class Bench:
         self.started: dict[Any, TaskState] = {}
         self.gathers: list[Gather] = []
         self.closed: Close | None = None
+        self.peers_gone: list[str] = []
         self.state.handle(PutFunctions([b"f"], [b"blob"]), 0.0)
 
     def turn(self) -> list[Any]:
@@ -40,6 +41,8 @@ class Bench:
                         self.gathers.append(instruction)
                     case Close():
                         self.closed = instruction
+                    case HangUp(peers):
+                        self.peers_gone += peers
         self.state.validate()
         return self.state.outbox.drain()
 

@@ -35,7 +35,9 @@ DEFAULT_PORT = 8786
     metavar="FILE",
     help="Write the address there, for workers and clients that share the disk.",
 )
-@click.option("--idle-timeout", type=options.Duration(), help="Stop after so long without work (such as 1h).")
+@click.option(
+    "--idle-timeout", type=options.Duration(), help="Stop after so long (such as 1h) without computing."
+)
 @click.option(
     "--health-address",
     metavar="HOST:PORT",

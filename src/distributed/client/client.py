@@ -8,13 +8,13 @@ import contextlib
 import inspect
 import uuid
 import warnings
-import weakref
 from collections.abc import Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from distributed import config
-from distributed.client import current
+from distributed.client import current, owning
 from distributed.client.callbacks import Callbacks, join_all
 from distributed.client.future import Future, futures_of
 from distributed.client.gather import GatherMixin
@@ -32,8 +32,6 @@ from distributed.forks import in_child
 from distributed.loops import Loop, LoopRunner, SyncMethodMixin, as_loop, seconds
 from distributed.security import as_security
 from distributed.waits import Begun, LeftBehind
-
-_all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 class Client(
@@ -159,7 +157,7 @@ class Client(
         self.scheduler = SchedulerProxy(self._session)
         self._callbacks = Callbacks(self._session)
         self._begun: set[asyncio.Future[Any]] = set()  # orders that are not done
-        _all_clients.add(self)
+        owning.lives(self)
         if not asynchronous:
             self._loop_runner.start()
             try:
@@ -220,6 +218,7 @@ class Client(
         from distributed.core import ConnectionPool
 
         self._pool = ConnectionPool(self._connection_limit, security=self.security)
+        self._session.on_left = partial(self._pool.remove, reason="the scheduler has let go of this worker")
         await self._session.open(self._timeout)
         self._info = await self._session.call("identity")
         if self.set_as_default:
@@ -518,9 +517,9 @@ async def _nothing() -> None:
 
 
 def _in_child() -> None:
-    for client in list(_all_clients):
+    for client in owning.living():
         client._session.leave_behind()
-    _all_clients.clear()
+    owning.forget()
 
 
 in_child(_in_child)
@@ -528,7 +527,7 @@ in_child(_in_child)
 
 @atexit.register
 def _close_all_clients() -> None:
-    for client in list(_all_clients):
+    for client in owning.living():
         if not client._asynchronous and client.status not in ("closed", "newly-created"):
             with contextlib.suppress(Exception):  # nobody is left to tell
                 client.close(timeout=2)

@@ -30,6 +30,9 @@ class Future(TaskRef):
     inside lists, tuples, sets and dicts: the task then gets the value. They can be pickled: in another process they
     belong to that process's client.
 
+    One without a client belongs to the current one when it is first used. Until then it keeps the result for whichever
+    clients of this process have a future on the key.
+
     Parameters
     ----------
     key : str, tuple, ...
@@ -45,9 +48,10 @@ class Future(TaskRef):
     """
 
     #: ``__dict__``: programs hang attributes of their own on futures, as prefect does; it is made when one does.
-    __slots__ = ("__dict__", "__weakref__", "_client", "_task")
+    __slots__ = ("__dict__", "__weakref__", "_client", "_holds", "_task")
 
     _client: Client | None
+    _holds: list[Future]  # of one that had no client when it was made
     _task: ClientTask
 
     def __init__(self, key: Any, client: Client | None = None, state: Any = None, _id: Any = None) -> None:
@@ -56,12 +60,26 @@ class Future(TaskRef):
         self._task = ClientTask(key)
         if client is not None:
             self.bind_client(client)
+        else:
+            self._hold()
+
+    def _hold(self) -> None:
+        from distributed.client.owning import holds_on
+
+        self._holds = holds_on(self._task)
 
     def bind_client(self, client: Client) -> None:
         """Make ``client`` the one that this future asks; a future that has one keeps it."""
-        if self._client is None:
-            self._task = client._session.want(self._task)
-            self._client = client
+        if self._client is not None:
+            return
+        theirs = None
+        if getattr(self, "_holds", None):
+            from distributed.client.owning import adopted
+
+            theirs = adopted(self._holds, client)
+        self._task = client._session.want(self._task if theirs is None else theirs._task)
+        self._client = client
+        self._holds = []  # not before it is wanted here
 
     def _bound(self) -> Client:
         client = self._client
@@ -180,7 +198,7 @@ class Future(TaskRef):
             client = self._client
             if client is not None:
                 client._session.release(self._task)
-        except AttributeError:  # half made, or the interpreter is taking modules apart
+        except (AttributeError, TypeError):  # half made, or the interpreter is taking modules apart
             pass
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -218,8 +236,11 @@ def make_future(client: Client, task: ClientTask) -> Future:
 
 def _rebuild(key: Any, work: bytes = b"") -> Future:
     """Unpickle: bound to the client of this process when first used. ``work``: what the key stood for."""
-    future = Future(key)
-    future._task.work = work
+    future = Future.__new__(Future)
+    future.key = key
+    future._client = None
+    future._task = ClientTask(key, work=work)
+    future._hold()
     refs.note(future)
     return future
 

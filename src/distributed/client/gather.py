@@ -124,19 +124,16 @@ class GatherMixin:
                     payloads[task.key] = task.value
                 elif status == "finished":
                     here.append(task)
-                elif errors == "raise" and status == "pending" and not session.state.is_wanted(task.key):
-                    raise FutureCancelledError(task.key, "the future was released while it was waited for")
             got = await self._fetch_once(here, direct)
             payloads.update(got)
-            waiting: list[ClientTask] = []
-            for task in left:
-                if task.key in payloads:
-                    continue
-                if task.status not in FAILED and session.state.is_wanted(task.key):
-                    waiting.append(task)
-                elif errors == "raise":
-                    raise _failure_meanwhile(task)
-            left = waiting
+            left = [task for task in left if task.key not in payloads]
+            dropped = {task: None for task in left if not session.state.is_wanted(task.key)}
+            if errors != "raise":
+                left = [task for task in left if task.status not in FAILED and task not in dropped]
+            elif any(task.status not in FAILED for task in dropped):
+                raise FutureCancelledError(
+                    next(iter(dropped)).key, "the future was released while it was waited for"
+                )
             if left and not got and here:
                 idle += 1
                 if idle > PATIENCE:

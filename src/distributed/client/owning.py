@@ -1,16 +1,73 @@
-"""Whose futures are whose: a client that is given another's makes itself one on the same key."""
+"""Whose futures are whose: a client that is given another's makes itself one on the same key.
+
+A future without a client, unpickled or made by its key, may get any. Until it has one it holds the key in each client
+of this process that knows it: its maker may let go of theirs at once.
+"""
 
 from __future__ import annotations
 
+import weakref
+from asyncio import _get_running_loop
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distributed.client.future import Future, make_future
 from distributed.client.state.records import FAILED, ClientTask
+from distributed.forks import module_lock
 
 if TYPE_CHECKING:
+    from distributed.client.client import Client
     from distributed.client.session import Session
+
+_all_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_lock = module_lock()
+
+
+def lives(client: Client) -> None:
+    """It is one of this process's from now on."""
+    with _lock:
+        _all_clients.add(client)
+
+
+def living() -> list[Client]:
+    """The clients of this process, closed ones too."""
+    with _lock:
+        return list(_all_clients)
+
+
+def forget() -> None:
+    """In a child: they are the parent's."""
+    _all_clients.clear()
+
+
+def holds_on(task: ClientTask) -> list[Future]:
+    """A future of each client of this process, which keeps the key if that client has it."""
+    holds = []
+    for client in living():
+        session = client._session
+        if session.status != "closed":
+            held = session.hold(task)
+            if held is not None:
+                holds.append(make_future(client, held))
+    return holds
+
+
+def adopted(holds: list[Future], client: Client) -> Future | None:
+    """A future of ``client`` on what only others of its network have; None where it needs nothing of theirs."""
+    mine = [hold for hold in holds if hold._client is client]
+    for hold in [*mine, *holds]:
+        owner = hold._client
+        if owner is not None and (owner is client or _same_network(owner, client)) and _is_held(hold):
+            return None if owner is client else own(hold, client)
+    return None
+
+
+def _is_held(hold: Future) -> bool:
+    task, session = hold._task, hold._client._session  # type: ignore[union-attr]
+    if task.key not in session.state.tasks and _get_running_loop() is None:
+        session.settle()  # it may have been submitted this moment; a loop must not wait for another
+    return task.nfutures >= 0 and task.status not in FAILED
 
 
 class ForeignFutureError(ValueError):
@@ -92,7 +149,9 @@ def _recipes(session: Session, task: ClientTask) -> list[ClientTask]:
                     break
         else:
             stack.pop()
-            order.append(ClientTask(current.key, current.call, current.args, current.deps))
+            shared = current.shared  # it says something else than what the key stands for
+            made = ClientTask(current.key, work=current.work) if shared else None
+            order.append(made or ClientTask(current.key, current.call, current.args, current.deps))
     return order
 
 

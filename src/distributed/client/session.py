@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from distributed.client.repeating import REPEATABLE, is_question, unknown_outcome
-from distributed.client.state import ClientState, ClientTask, Waiter
-from distributed.client.state.records import ALL, EACH
+from distributed.client.state import ClientState, ClientTask, Waiter, works
+from distributed.client.state.records import ALL, EACH, ENDED
 from distributed.core.answers import Orders
 from distributed.core.backoff import reconnect_pause
 from distributed.exceptions import CommClosedError
@@ -79,6 +79,7 @@ class Session:
         self.workers: dict[str, None] = {}
         self._joined = asyncio.Event()
         self.on_event: Callable[[str, Any], None] = _ignore
+        self.on_left: Callable[[str], None] = _nothing_asked
         self._connect: Callable[[Session], Any] | None = connect
         self._asyncio_loop = loop.asyncio_loop
         self._events: deque[Any] = deque()
@@ -117,6 +118,16 @@ class Session:
             task = known
         self.post(self.state.handle_want, (task,))
         return task
+
+    def hold(self, task: ClientTask) -> ClientTask | None:
+        """Count a new future on a key if this client has it, else do nothing; the record to release, if any."""
+        known = self.state.tasks.get(task.key)
+        if known is None or known.status in ENDED:
+            known = ClientTask(task.key, work=task.work)
+        elif task.work and known.work and task.work != known.work:
+            return None
+        self.post(works.hold, self.state, known)
+        return known
 
     def release(self, task: ClientTask) -> None:
         """One future less. Called by the garbage collector: any thread, any moment.
@@ -312,6 +323,7 @@ class Session:
     def forget_client(self) -> None:
         """The client is closed, and is not referred to from here any more."""
         self.on_event = _ignore
+        self.on_left = _nothing_asked
         self._connect = None
 
     async def open(self, patience: float = 0.0) -> None:
@@ -353,7 +365,9 @@ class Session:
         """Registered at a scheduler that has these workers, and remembers our orders under this name."""
         self._answers = answers or scheduler_id
         if scheduler_id == self.scheduler_id or self.scheduler_id is None:
-            self.workers = dict.fromkeys(workers)
+            before, self.workers = self.workers, dict.fromkeys(workers)
+            for address in before.keys() - self.workers.keys():
+                self.on_left(address)
         else:  # restarted: those that have not come back yet are still part of the network
             self.workers.update(dict.fromkeys(workers))
         self.scheduler_id = scheduler_id
@@ -363,6 +377,7 @@ class Session:
         self.workers.update(dict.fromkeys(joined))
         for address in left:
             self.workers.pop(address, None)
+            self.on_left(address)
         self._wake_counters()
 
     def _wake_counters(self) -> None:
@@ -539,6 +554,10 @@ class Session:
                 answer.cancel()
         if not answer.cancelled():
             answer.exception()  # that it is known is all that matters
+
+
+def _nothing_asked(address: str) -> None:
+    """Nobody has a connection of his own to workers."""
 
 
 def _ignore(topic: str, data: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from typing import Any, Self
 
 from distributed.client import get_client
 from distributed.loops import Loop, seconds
@@ -59,6 +60,11 @@ class Handle:
     def order(self, func: Any, *args: Any, asynchronous: bool | None = None, **kwargs: Any) -> Any:
         """As :meth:`sync`, for what is to happen whether or not it is awaited."""
         return self.client.order(func, *args, asynchronous=asynchronous, **kwargs)
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        """There is nothing to wait for: ``queue = await Queue(...)``, as programs for the event loop have it."""
+        return self
+        yield  # makes this a generator
 
     @property
     def _owner(self) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import Any
 
-_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+from distributed.unheard import FORMAT, add_own_handler, print_unheard
 
 
 class LogKeeper(logging.Handler):
@@ -16,7 +16,7 @@ class LogKeeper(logging.Handler):
     def __init__(self, maxlen: int) -> None:
         super().__init__()
         self.records: deque[logging.LogRecord] = deque(maxlen=maxlen)
-        self.setFormatter(logging.Formatter(_FORMAT))
+        self.setFormatter(logging.Formatter(FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.args or record.exc_info:
@@ -42,7 +42,8 @@ def keep_logs() -> LogKeeper:
 
         length = config.get("distributed.admin.log-length", None)
         _keeper = LogKeeper(10_000 if length is None else int(length))
-        logging.getLogger("distributed").addHandler(_keeper)
+        add_own_handler(_keeper)
+        print_unheard()
     return _keeper
 
 

@@ -89,12 +89,15 @@ class ConnectionPool:
         try:
             return await asyncio.shield(dialing)
         except asyncio.CancelledError:
-            if self.closed and dialing.cancelled():
-                raise RPCClosed(f"the connection pool was closed while connecting to {addr}") from None
-            raise
+            current = asyncio.current_task()
+            if not dialing.cancelled() or (current is not None and current.cancelling()):
+                raise
+            what = "the connection pool was closed" if self.closed else f"{addr} was removed"
+            raise RPCClosed(f"{what} while connecting to {addr}") from None
 
     def _dialed(self, addr: str, task: asyncio.Task[Connection]) -> None:
-        self._dialing.pop(addr, None)
+        if self._dialing.get(addr) is task:
+            del self._dialing[addr]
         if not task.cancelled():
             task.exception()  # its waiters have it; nobody may be left to look
 
@@ -120,7 +123,13 @@ class ConnectionPool:
             del self._connections[addr]
 
     def remove(self, addr: str, *, reason: str = "") -> None:
-        """Close the connection to ``addr``, whose party is gone. Its pending calls raise CommClosedError."""
+        """Close the connection to ``addr``, whose party is gone. Its pending calls raise RPCClosed.
+
+        Who is connecting to it gets the same.
+        """
+        dialing = self._dialing.pop(addr, None)
+        if dialing is not None:
+            dialing.cancel()
         connection = self._connections.pop(addr, None)
         if connection is not None:
             connection.abort(

@@ -117,6 +117,8 @@ class SpecCluster(Cluster):
         self._moving: dict[int, Any] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
         self._missing_since: dict[Any, float] = {}
+        #: Started, and unknown to the scheduler, as somebody scaled: where it retired them, others are wanted.
+        self._counted_unseen: set[Any] = set()
         self._lost_worker_timeout = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
         self._closing: asyncio.Future[None] | None = None
         self._restore_logs = None
@@ -331,12 +333,18 @@ class SpecCluster(Cluster):
 
     async def _look_at_workers(self) -> None:
         await super()._look_at_workers()
+        self._counted_unseen &= self._unseen()
         self._notice_lost_workers()
+
+    def _unseen(self) -> set[Any]:
+        """Names of those that have been started, and that the scheduler does not know."""
+        observed = {str(name) for name in self.observed}
+        return {name for name in self.workers if not any(str(w) in observed for w in self._names_of(name))}
 
     def _notice_lost_workers(self) -> None:
         """What is specified and has ended, or has been missed by the scheduler for long, is made anew.
 
-        What the scheduler has ended (somebody retired it) is not specified any more.
+        What the scheduler has ended (somebody retired it) is not specified any more, unless somebody has scaled since.
         """
         if self.status is not Status.running or getattr(self.scheduler, "status", None) in _ENDED:
             return
@@ -346,12 +354,14 @@ class SpecCluster(Cluster):
                 Status.failed,
             ):  # one that closes has its name still
                 self._forget(name)
-                if getattr(worker, "dismissed", False):
+                dismissed = getattr(worker, "dismissed", False)
+                if dismissed and name not in self._counted_unseen:
                     self.worker_spec.pop(name, None)
                     continue
+                self._counted_unseen.discard(name)
                 if isinstance(worker, ProcessInterface):
                     self._in_background(worker.close())
-                if isinstance(worker, ProcessInterface) or self._adapts():
+                if dismissed or isinstance(worker, ProcessInterface) or self._adapts():
                     self._in_background(self._correct_state())
         for name in self._lost(time.monotonic()):
             worker = self._forget(name)
@@ -424,6 +434,9 @@ class SpecCluster(Cluster):
 
     async def _correct_and_log(self) -> None:
         try:
+            if self.status is Status.running:
+                await super()._look_at_workers()
+                self._counted_unseen = self._unseen()
             await self._correct_state()
         except Exception as error:
             logger.error("Cluster %s could not start a worker: %s", self.name, error)

@@ -191,11 +191,13 @@ class SubmitGraph(Message):
 class WantKeys(Message):
     """The client now holds futures on keys it did not submit. Unknown keys are answered by TasksCancelled.
 
-    ``works``: what they stand for, where the client knows.
+    ``works``: what they stand for, where the client knows. ``errors``: what it was told that they ended in, for a
+    scheduler that does not know them; None where they did not. Both may be shorter than ``keys``.
     """
 
     keys: list[WireKey]
     works: list[bytes] = []
+    errors: list[TaskError | None] = []
 
 
 class ReleaseKeys(Message):
@@ -383,16 +385,26 @@ class StealTasks(Message):
 
 
 class AcquireReplicas(Message):
-    """Fetch copies of these results from their ``holders`` (as in RunTasks; ``works`` as its ``dep_works``)."""
+    """Fetch copies of these results from their ``holders`` (as in RunTasks; ``works`` as its ``dep_works``).
+
+    ``seq`` is the number that the next task had when this was written.
+    """
 
     holders: list[tuple[WireKey, int, list[str]]]
     works: list[tuple[WireKey, bytes]] = []
+    seq: int = 1 << 62
 
 
 class SetWorkerStatus(Message):
     """``running`` or ``paused`` or ``closing_gracefully``."""
 
     status: str
+
+
+class PeersGone(Message):
+    """These addresses are in the network no longer, and may be frozen: what was asked of them will not be answered."""
+
+    addresses: list[str]
 
 
 class CloseWorker(Message):
@@ -534,6 +546,7 @@ SchedulerToWorker: TypeAlias = (
     | AcquireReplicas
     | SetWorkerStatus
     | CloseWorker
+    | PeersGone
 )
 WorkerToScheduler: TypeAlias = (
     TasksFinished

@@ -16,9 +16,9 @@ from typing import Any
 from distributed.core import Connection, Server
 from distributed.core.pulse import Pulse
 from distributed.exceptions import CommClosedError, RemoteError
-from distributed.protocol.messages import ClientEvent, Message
+from distributed.protocol.messages import ClientEvent, Message, PeersGone
 from distributed.scheduler.partings import Partings, failed, lost_midway
-from distributed.scheduler.state import SchedulerState, WorkerState, errors
+from distributed.scheduler.state import SchedulerState, WorkerState, errors, shortage
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -81,7 +81,7 @@ class SchedulerBase(Server):
         state = self.state
         if state.parted:
             self.partings.carry_out()
-        if state.workers_version != self._announced_version:
+        if state.workers_version != self._announced_version or state.vanished:
             self._announce_workers()
         for peer, messages in state.drain(time.monotonic()):
             stream = self._streams.get(peer)
@@ -115,6 +115,13 @@ class SchedulerBase(Server):
         left = [address for address in self._announced if address not in workers]
         self._announced = dict.fromkeys(workers)
         self._announced_version = self.state.workers_version
+        vanished, self.state.vanished = self.state.vanished, []
+        vanished = [address for address in vanished if address not in workers]
+        if vanished:
+            for address in vanished:
+                self.pool.remove(address, reason="it is in the network no longer")
+            for address in workers:
+                self.state.outbox.send(address, PeersGone(vanished))
         if joined or left:
             for client in self.state.clients:
                 self.state.outbox.send(client, ClientEvent("workers", {"joined": joined, "left": left}))
@@ -180,6 +187,7 @@ class SchedulerBase(Server):
     def why_none_takes_data(self, workers: Iterable[Any] | None) -> str:
         """Why no worker, or none of these, may be given data, and what to do."""
         paused = [ws for ws in self.select_workers(workers) if ws in self.state.paused]
+        paused = paused or [ws for ws in self.select_workers(workers) if shortage.room(ws) <= 0]
         if paused:
             full = ", ".join(map(errors.fullness, paused[:3]))
             return f"no worker takes data: {full}; release futures that are not needed, or add workers"

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from distributed.exceptions import CommClosedError, ConnectError, RemoteError
+from distributed.exceptions import CommClosedError, ConnectError, RemoteError, WorkersFullError
 from distributed.protocol.messages import Key
 from distributed.protocol.payload import Payload, nbytes, pack
 from distributed.scheduler.base import SchedulerBase
+from distributed.scheduler.state import shortage
 
 if TYPE_CHECKING:
     from distributed.scheduler.state import WorkerState
@@ -148,7 +149,9 @@ class DataOperations(SchedulerBase):
         Raises
         ------
         TimeoutError
-            When no worker is there within ``timeout`` seconds.
+            When no worker is there, or has memory for it, within ``timeout`` seconds.
+        WorkersFullError
+            When more workers than ``distributed.scheduler.allowed-failures`` were lost as they took it.
         """
         if data is not None:
             keys, payloads = list(data), [pack(value) for value in data.values()]
@@ -162,11 +165,15 @@ class DataOperations(SchedulerBase):
             left = {key: payload for key, payload in zip(keys, payloads, strict=True) if key not in taken}
             who_has: dict[Key, list[str]] = {}
             failed: set[str] = set()  # processes that were lost before they had taken what was for them
+            losses = 0  # in a row
             while left:
                 targets = await self._receivers(workers, deadline, failed)
                 placed = self._place(list(left), list(left.values()), targets, broadcast)
                 who_has |= await self._hand_over(placed, targets, client, failed, meant)
+                losses = 0 if any(key in who_has for key in left) else losses + 1
                 left = {key: payload for key, payload in left.items() if key not in who_has}
+                if losses > self.state.settings.allowed_failures:
+                    raise WorkersFullError(_too_large(left, losses, targets))
         finally:
             self.state.data_named(named, time.monotonic())
             self.schedule_flush()
@@ -186,6 +193,7 @@ class DataOperations(SchedulerBase):
             address: self.state.scatter_begun(address, [key for key, _ in pairs], time.monotonic())
             for address, pairs in placed.items()
         }
+        since = self.state.next_seq
         answers: list[Any] = []
         try:
             answers += await asyncio.gather(
@@ -194,6 +202,7 @@ class DataOperations(SchedulerBase):
                         data=pairs,
                         nfrees=nfrees[address],
                         works=[(key, works[key]) for key, _ in pairs if key in works],
+                        since=since,
                     )
                     for address, pairs in placed.items()
                 ),
@@ -217,12 +226,20 @@ class DataOperations(SchedulerBase):
     def _place(
         self, keys: list[Key], payloads: list[Payload], targets: list[WorkerState], broadcast: bool | int
     ) -> dict[str, list[Any]]:
-        """Which worker gets which pairs of key and payload."""
+        """Which worker gets which pairs of key and payload; what it has no room for now is left out.
+
+        While it takes some in they may be there twice. One is not too much for whoever is not paused.
+        """
         ncopies = len(targets) if broadcast is True else max(1, int(broadcast))
         chosen = self.state.spread.place(targets, map(nbytes, payloads), ncopies)
         placed: dict[str, list[Any]] = {}
+        room = {ws: shortage.room(ws) / 2 for ws in targets}
         for key, payload, receivers in zip(keys, payloads, chosen, strict=True):
+            size = nbytes(payload)
+            if any(ws.address in placed and room[ws] < size for ws in receivers):
+                continue
             for ws in receivers:
+                room[ws] -= size
                 placed.setdefault(ws.address, []).append([key, payload])
         return placed
 
@@ -258,10 +275,20 @@ class DataOperations(SchedulerBase):
     ) -> list[WorkerState]:
         while True:
             chosen = [ws for ws in self.select_workers(workers) if ws.server_id not in failed]
-            targets = [ws for ws in chosen if ws.status == "running"]
+            targets = [ws for ws in chosen if ws.status == "running" and shortage.room(ws) > 0]
             if targets:
                 return targets
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"scatter: {self.why_none_takes_data(workers)}")
-            await self.wait_for_workers_changed(left)
+            await self.wait_for_workers_changed(min(left, 0.5))  # heartbeats wake nobody
+
+
+def _too_large(left: Mapping[Key, Payload], losses: int, targets: list[WorkerState]) -> str:
+    """Why nobody takes it."""
+    limits = {f"{ws.memory_limit / 2**20:.0f} MiB" if ws.memory_limit else "none" for ws in targets}
+    return (
+        f"scatter: {losses} workers after one another were lost as they took in the next of {len(left)} items, "
+        f"{sum(map(nbytes, left.values())) / 2**20:.0f} MiB in all; their memory limit: {', '.join(sorted(limits))}. "
+        "Scatter smaller pieces, give workers more memory (memory_limit=), or look at their logs"
+    )

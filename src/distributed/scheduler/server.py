@@ -154,6 +154,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         self._contact_address = contact_address
         self._tick_handle: asyncio.TimerHandle | None = None
         self._idle_since = time.monotonic()
+        self._transitions_seen = 0
 
     # ------------------------------------------------------------ life
 
@@ -381,8 +382,9 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
             self.flush()
         if self.check_drained(now):
             return
-        if state.tasks or not self.idle_timeout:
-            self._idle_since = now
+        worked = state.ntransitions != self._transitions_seen  # also between two ticks
+        if worked or not self.idle_timeout or not self.is_idle or state.awaited:
+            self._idle_since, self._transitions_seen = now, state.ntransitions
         elif now - self._idle_since > self.idle_timeout:
             logger.info("Idle for %s s: closing", self.idle_timeout)
             self.spawn(self.close(reason=f"it was idle for {self.idle_timeout:g} s"))

@@ -193,7 +193,7 @@ def open_sockets() -> list[str]:
 # ---------------------------------------------------------------- clients and servers
 
 _WATCHED = (
-    ("distributed.client.client", "_all_clients"),
+    ("distributed.client.owning", "_all_clients"),
     ("distributed.deploy.cluster", "_live"),
     ("distributed.worker.context", "workers"),
 )

@@ -14,13 +14,13 @@ from typing import Any
 from distributed.comm.core import connect_timeout
 from distributed.core import Connection, Server
 from distributed.core.pulse import Pulse
-from distributed.exceptions import CommClosedError
+from distributed.exceptions import CommClosedError, RPCClosed
 from distributed.protocol.messages import Key, Message
 from distributed.protocol.payload import nbytes
 from distributed.worker.data import DataStore, Packed
 from distributed.worker.executor import Executor
 from distributed.worker.memory import WorkerMemoryManager
-from distributed.worker.state import Close, Execute, Gather, Instruction, TakeBack, WorkerState
+from distributed.worker.state import Close, Execute, Gather, HangUp, Instruction, TakeBack, WorkerState
 
 logger = logging.getLogger("distributed.worker")
 
@@ -91,6 +91,9 @@ class WorkerBase(Server):
         elif isinstance(instruction, Gather):
             fetching = self.gather_dep(instruction.worker, instruction.keys, instruction.nbytes)
             self.spawn(fetching, name=f"gather from {instruction.worker}")
+        elif isinstance(instruction, HangUp):
+            for peer in instruction.peers:
+                self.pool.remove(peer, reason="the scheduler has let go of this worker")
         else:
             assert isinstance(instruction, Close)
             self.close_as_told(instruction.reason, nanny=instruction.nanny)
@@ -155,7 +158,8 @@ class WorkerBase(Server):
                 results = [(key, Packed(payload), nbytes(payload)) for key, payload in answer["data"]]
                 immovable = answer.get("immovable") or []
         except OSError as error:  # also TimeoutError, and all that a broken connection raises
-            unreachable = error.errno != errno.ECONNREFUSED  # else nobody is there, for whomever
+            # Else nobody is there, for whomever.
+            unreachable = error.errno != errno.ECONNREFUSED and not isinstance(error, RPCClosed)
             how = (
                 "through the scheduler" if detour else "; asking through the scheduler" if unreachable else ""
             )

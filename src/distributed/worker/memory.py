@@ -120,7 +120,7 @@ class WorkerMemoryManager:
 
     def pause_at(self) -> int:
         """Bytes of the process from which on it takes nothing at all; 0: there is no limit."""
-        limit = self.memory_limit or 0
+        limit = self._limit_of_process() if self.memory_limit else 0
         full = (self.memory_pause_fraction or 0) * limit
         return int(min(full, self._terminate * limit - 2 * self._result) if self._terminate else full)
 

@@ -107,6 +107,7 @@ class Operations(WorkerBase):
         stimulus_id: str | None = None,
         nfrees: int = 0,
         works: Iterable[tuple[Key, bytes]] = (),
+        since: int = 0,
     ) -> dict[str, Any]:
         """Take scattered data: pairs of key and payload; others as in :class:`WorkerState.scattered`.
 
@@ -121,7 +122,7 @@ class Operations(WorkerBase):
             items = await asyncio.to_thread(lambda: [_take_in(key, payload) for key, payload in data])
         while self.introducing:
             await self.introduced.wait()
-        self.state.scattered(items, nfrees, dict(works))
+        self.state.scattered(items, nfrees, dict(works), since)
         self.turn()
         return {"status": "OK", "data": [[key, nbytes, typename] for key, _, nbytes, typename in items]}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.exceptions import ImmovableDataError
-from distributed.importing import require
+from distributed.importing import require_aside
 from distributed.protocol.payload import Payload, pack
 from distributed.protocol.streams import LARGE_NBYTES, pack_large
 
@@ -53,7 +53,7 @@ def sizeof(value: Any) -> int:
         return _getsizeof(value)
     global _dask_sizeof
     if _dask_sizeof is None:
-        _dask_sizeof = require("dask.sizeof").sizeof  # other threads may be about to import dask, too
+        _dask_sizeof = require_aside("dask.sizeof").sizeof
     try:
         return int(_dask_sizeof(value))
     except Exception:

@@ -100,8 +100,10 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
             have = works.other_work(state, have, task)
             if have.is_other(task):
                 piece.say(i, have)
-        if have is task:
-            task.told = number
+        if have.shared and not have.known:
+            state._tell(have)  # before the piece, which says what was turned away
+        if have is task or wanted:  # what the scheduler says before it has heard that is said again after it
+            have.told = number
         if have is not task:
             if wanted:
                 state._join(have, task)
@@ -116,7 +118,7 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
             have.nfutures += 1
             if have is not task:
                 mirror(have, task)
-        if not told_before and have.deps:
+        if have.deps and (state._some_unknown or not told_before):
             state._tell_dependencies(have)
         have.known = True
         have.ndependents += (

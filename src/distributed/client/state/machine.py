@@ -120,12 +120,10 @@ class ClientState:
                 mirror(task, twin)
             if task.known:
                 continue
-            if task.call is None or task.shared:
-                if wanted and task.shared and task.status == "error":  # that is all there is to know of it
-                    continue
-                task.known = True
-                self._outbox.want((task,))
-                message = None
+            if task.call is None or task.shared:  # what it says itself is not what the key stands for
+                if task.status != "error":
+                    self._tell(task)
+                    message = None
                 continue
             if task.deps or task.named:
                 self._tell_dependencies(task)
@@ -206,9 +204,9 @@ class ClientState:
             for erred in self._closure(task):
                 if erred.status == "error":
                     self._set(erred, "retry")
+                    retried.append(erred.key)  # by name: the scheduler may have let go of what stands on it
                 if not erred.known:
                     self._tell(erred)
-            retried.append(key)
         if retried:
             self._outbox.retry(retried)
 

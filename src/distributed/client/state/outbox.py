@@ -99,6 +99,9 @@ class Outbox:
         if message.works or any(task.work for task in tasks):
             before = len(message.keys) - len(tasks) - len(message.works)
             message.works += [*[b""] * before, *[task.work for task in tasks]]
+        if any(task.status == "error" for task in tasks):
+            before = len(message.keys) - len(tasks) - len(message.errors)
+            message.errors += [*[None] * before, *[task.error for task in tasks]]
 
     def release(self, keys: Iterable[Key]) -> None:
         self._extend(ReleaseKeys, keys)

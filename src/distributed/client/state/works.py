@@ -18,6 +18,7 @@ from distributed.protocol.messages import (
     Key,
     KeysTaken,
     LineageCut,
+    TaskError,
     TasksErredForClient,
     TasksInMemory,
     TasksRefused,
@@ -117,6 +118,14 @@ def not_shared(task: ClientTask) -> None:
         task.work = b""
 
 
+def first_error(state: ClientState, error: TaskError) -> TaskError:
+    """What is known to have been raised, where the scheduler can only say that it does not know how to get a value."""
+    blamed = state.tasks.get(error.blamed_key)
+    if blamed is None or blamed.status != "error" or not (blamed.shared or blamed.call is None):
+        return error
+    return blamed.error or error
+
+
 def erred(state: ClientState, message: TasksErredForClient) -> None:
     state._note("erred", message.keys)
     if message.works:
@@ -124,7 +133,7 @@ def erred(state: ClientState, message: TasksErredForClient) -> None:
     for key, error in zip(message.keys, message.errors, strict=True):
         task = state._meant(key, message.heard)
         if task is not None and task.status in _ERRED and key not in state._unanswered:
-            task.error = error
+            task.error = first_error(state, error)
             task.value = None
             state._set(task, "erred")
 
@@ -183,6 +192,15 @@ def scatter(state: ClientState, tasks: Collection[ClientTask]) -> None:
             mirror(have, task)
 
 
+def hold(state: ClientState, task: ClientTask) -> None:
+    """A future was made that is no client's yet: it keeps the key if it is known here."""
+    have = state.tasks.get(task.key)
+    if task.call is None and (have is None or have.status in ENDED):
+        task.nfutures = -1  # it does not count, and is not known
+    else:
+        state.handle_submit((task,))
+
+
 def refused(state: ClientState, message: TasksRefused) -> None:
     """What these need is told again, if it is known here how to compute it; else they are given up."""
     state._note("refused", message.keys)
@@ -235,6 +253,8 @@ __all__ = [
     "cancel_dependents",
     "cut",
     "erred",
+    "first_error",
+    "hold",
     "learn",
     "let_go_of_deps",
     "not_shared",

@@ -252,14 +252,16 @@ def stands_on_refused(s: Index, cs: ClientState, key: Key, dep_keys: list[Key]) 
 
 
 def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
-    for key, work in zip(msg.keys, msg.works or itertools.repeat(b""), strict=False):
+    works_meant = itertools.chain(msg.works, itertools.repeat(b""))
+    errors = itertools.chain(msg.errors, itertools.repeat(None))
+    for key, work, error in zip(msg.keys, works_meant, errors, strict=False):
         ts = s.tasks.get(key)
         if ts is not None and work and not works.may_be(s, ts, work):
             if not make_way(s, cs, ts):
                 refuse(s, cs, key)
                 continue
             ts = None
-        if ts is None and _may_come(s, key):
+        if ts is None and (error is not None or _may_come(s, key)):
             ts = create(s, key, None, b"", ())
             ts.work = work
         if ts is None:
@@ -269,7 +271,10 @@ def want_keys(s: Index, cs: ClientState, msg: WantKeys) -> None:
             continue
         want(s, ts, cs)
         if ts.state == "released":
-            lifecycle.activate(s, (ts,))
+            if error is not None and ts.spec is None and key not in s.unclaimed:
+                lifecycle.to_erred(s, ts, error)  # until somebody comes who can compute it
+            else:
+                lifecycle.activate(s, (ts,))
         else:
             report(s, ts, cs)
 

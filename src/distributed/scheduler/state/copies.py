@@ -23,7 +23,7 @@ def order(s: Index, ws: WorkerState, holders: list[tuple[Key, int, list[str]]]) 
 def acquire(s: Index, holders: list[tuple[Key, int, list[str]]]) -> AcquireReplicas:
     """The order, with the works of what is to be copied."""
     tasks = [s.tasks[key] for key, _, _ in holders if key in s.tasks]
-    return AcquireReplicas(holders, [(ts.key, ts.work) for ts in tasks if ts.work])
+    return AcquireReplicas(holders, [(ts.key, ts.work) for ts in tasks if ts.work], s.next_seq)
 
 
 def is_open(s: Index, ws: WorkerState, key: Key) -> bool:

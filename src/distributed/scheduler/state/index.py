@@ -165,6 +165,7 @@ class Index:
         self.patient: dict[WorkerState, None] = {}
         # Workers that left the books, how, and why: the shell has to see to it that they know; see :mod:`partings`.
         self.parted: list[tuple[WorkerState, Parting, str]] = []
+        self.vanished: list[str] = []  # who left without a word: those who asked them wait
         # What the shell tells extensions and plugins at the end of the turn: (kind, peer, data).
         self.notices: list[tuple[str, str, Any]] = []
         self.log: deque[tuple[Key, str, str, Stimulus, float]] = deque(maxlen=self.settings.story_length)

@@ -27,6 +27,7 @@ def expire(s: Index) -> None:
     expired = [address for address, until in s.awaited.items() if until < s.now]
     for address in expired:
         del s.awaited[address]
+    s.vanished += expired
     if expired:
         for client in s.clients:
             s.outbox.send(client, ClientEvent("workers", {"joined": [], "left": expired}))

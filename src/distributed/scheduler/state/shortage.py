@@ -11,6 +11,7 @@ results one by one and release them have that long for each.
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 
 from distributed.scheduler.state import errors, immovable, lifecycle, placement
@@ -39,7 +40,7 @@ def relieve(s: Index) -> None:
     for ws in s.paused:
         if ws.status == "paused" and len(ws.processing) == len(ws.long_running):
             ts = _best_relief(ws)
-            if ts is None and not s.open and _has_room_for_one(ws):
+            if ts is None and not s.open and 0 < room(ws) < math.inf:
                 ts = s.queue.peek()
             if ts is not None:
                 if ts.queue is not None:
@@ -49,13 +50,13 @@ def relieve(s: Index) -> None:
                 placement.give_despite_pause(s, ts, ws)
 
 
-def _has_room_for_one(ws: WorkerState) -> bool:
-    """By its last heartbeat, and by the results that have come and gone since."""
+def room(ws: WorkerState) -> float:
+    """Bytes until it pauses, by its last heartbeat and what has come and gone since; infinite: it has no limit."""
     metrics = ws.metrics
-    if "pause_at" not in metrics:
-        return False
+    if not metrics.get("pause_at"):
+        return math.inf
     memory: int = metrics["memory"] + ws.nbytes - metrics["managed_bytes"]
-    return bool(memory < metrics["pause_at"])
+    return float(metrics["pause_at"] - memory)
 
 
 def _best_relief(ws: WorkerState) -> TaskState | None:
@@ -112,4 +113,4 @@ def _stands_still(s: Index) -> bool:
     )
 
 
-__all__ = ["check", "note", "relieve"]
+__all__ = ["check", "note", "relieve", "room"]

@@ -129,6 +129,8 @@ def remove_worker(
     s.workers_version += 1
     s.parted.append((ws, parting, reason))
     s.notices.append(("worker-gone", address, reason))
+    if not expected:
+        s.vanished.append(address)
     ws.status = "closed"
     for book in (s.open, s.idle, s.due):
         book.pop(ws, None)

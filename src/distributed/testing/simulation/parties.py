@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,7 @@ class Scheduler:
         target = self.machine.workers[address]
         process = self.world.workers.get(address)
         nfrees = self.machine.scatter_begun(address, [call.key], self.network.now)
+        since = self.machine.next_seq
 
         def arrives() -> None:
             """The connection ends with either process."""
@@ -138,7 +139,7 @@ class Scheduler:
                 self.network.after(0.01, arrives)
                 return
             if here and process is not None:
-                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees, call.works)
+                process.machine.scattered([(call.key, call.value, 28, "int")], nfrees, call.works, since)
                 process.turn()
             self.network.after(self.network.delay(), self.scattered, client, end, call, target, here, named)
 
@@ -448,7 +449,7 @@ class Client:
     def send_graph(
         self, tasks: dict[str, ClientTask], deps: dict[str, tuple[str, ...]], keys: list[str]
     ) -> int:
-        """In small pieces, the first at once; gives how many."""
+        """In small pieces, the first at once; gives how many, with the early end of one that fails."""
         random = self.network.random
         ndependents = {key: sum(key in of for of in deps.values()) for key in tasks}
         self.world.serial += 1
@@ -464,20 +465,18 @@ class Client:
         when = 0.0
         for i, piece in enumerate(pieces):
             if i == fails_at and i:
-                self.network.after(when, self.end_graph, piece.message.graph, next(iter(tasks)))
+                self.network.after(when, self.end_graph, piece.message.graph, list(tasks))
                 return i + 1
             self.nsending += 1
-            self.network.after(when, self.send_piece, piece)
+            self.network.after(when, self.send_piece, piece, list(tasks))
             when += random.choice((0.0, 0.001, 0.05))
         return len(pieces)
 
-    def send_piece(self, piece: GraphPiece) -> None:
+    def send_piece(self, piece: GraphPiece, keys: list[str]) -> None:
         self.nsending -= 1
         if self.closed:
             return
-        families = [self.world.graph.family_of(str(key)) for key in piece.message.keys]
-        for family in {family.name: family for family in families if family is not None}.values():
-            family.busy[self.name] -= 1
+        self.said(keys)
         for task, wanted in zip(piece.tasks, piece.message.wanted, strict=True):
             if wanted:
                 self.bury(task)
@@ -487,11 +486,15 @@ class Client:
             self.futures[key] = self.twins[key].pop(0)
         self.turn()
 
-    def end_graph(self, graph: int, key: str) -> None:
-        family = self.world.graph.family_of(key)
-        if family is not None:
+    def said(self, keys: Iterable[object]) -> None:
+        """One step less until whoever uses these keys again has handed over all: only then its user acts again."""
+        families = [self.world.graph.family_of(str(key)) for key in keys]
+        for family in {family.name: family for family in families if family is not None}.values():
             family.busy[self.name] -= 1
+
+    def end_graph(self, graph: int, keys: list[str]) -> None:
         if not self.closed:
+            self.said(keys)
             self.machine.handle_graph_end(graph)
             self.turn()
 

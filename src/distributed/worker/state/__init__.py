@@ -1,6 +1,6 @@
 """The worker's pure state machine: messages and events in, messages and instructions out. No I/O, no clock."""
 
-from distributed.worker.state.instructions import Close, Execute, Gather, Instruction, TakeBack
+from distributed.worker.state.instructions import Close, Execute, Gather, HangUp, Instruction, TakeBack
 from distributed.worker.state.machine import WorkerState
 from distributed.worker.state.tasks import STATES, TRANSITIONS, Function, TaskGroup, TaskState, diagram
 
@@ -11,6 +11,7 @@ __all__ = [
     "Execute",
     "Function",
     "Gather",
+    "HangUp",
     "Instruction",
     "TakeBack",
     "TaskGroup",

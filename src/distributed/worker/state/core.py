@@ -207,6 +207,7 @@ class Core:
         """Drop a key that is not in memory; whoever waits for it is returned."""
         key = ts.key
         del self.tasks[key]
+        self._answer_order(ts)
         if ts.state == "fetch":
             self.fetching.remove(ts)
         if ts.state != "released":
@@ -222,6 +223,12 @@ class Core:
                 waiting = self.tasks.get(dependent)
                 if waiting is not None:
                     self._return_missing(waiting, key, [*(ts.failed or ()), self.address], ts.work)
+
+    def _answer_order(self, ts: TaskState) -> None:
+        """A copy that was ordered is not fetched: the scheduler waits for an answer."""
+        if ts.acquire:
+            ts.acquire = False
+            self.outbox.replica_missing(ts.key, ts.failed or [], ts.work)
 
     def _make_way(self, ts: TaskState) -> None:
         """The scheduler means other work by this key now: give up what is here under it."""

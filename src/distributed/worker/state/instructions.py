@@ -47,4 +47,10 @@ class Close(msgspec.Struct):
     nanny: bool
 
 
-Instruction: TypeAlias = Execute | TakeBack | Gather | Close
+class HangUp(msgspec.Struct):
+    """Wait no longer for what was asked of these peers: a Gather of them has failed."""
+
+    peers: list[str]
+
+
+Instruction: TypeAlias = Execute | TakeBack | Gather | Close | HangUp

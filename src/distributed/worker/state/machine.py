@@ -25,6 +25,7 @@ from distributed.protocol.messages import (
     FreeKeys,
     Key,
     Message,
+    PeersGone,
     PutFunctions,
     ReplicasMissing,
     RunTasks,
@@ -73,6 +74,7 @@ class WorkerState(Replicas):
             AcquireReplicas: self._handle_acquire_replicas,
             SetWorkerStatus: self._handle_set_status,
             CloseWorker: self._handle_close,
+            PeersGone: self._handle_peers_gone,
         }
 
     def handle(self, message: Message, now: float) -> None:
@@ -168,6 +170,8 @@ class WorkerState(Replicas):
     ) -> None:
         ts = self.tasks.get(key)
         if ts is not None and ts.work != work:
+            if seq < ts.since:
+                return
             self._make_way(ts)
             ts = None
         if ts is None:
@@ -181,17 +185,18 @@ class WorkerState(Replicas):
             return
         elif ts.state == "fetch":
             self.fetching.remove(ts)
+        self._answer_order(ts)
         ts.seq, ts.group, ts.args, ts.deps = seq, group, args, tuple(dict.fromkeys(deps))
         ts.work = work
         ts.holders = ts.failed = None
-        ts.acquire = False
         waits: set[Key] = set()
         if (key, work) in self.discarded:
             waits.add(key)
         for dep in ts.deps:
             if dep not in self.data or (dep in works and self.tasks[dep].work != works[dep]):
                 nbytes, addresses = holders.get(dep, (0, []))
-                if dep == key or not self._want(dep, nbytes, addresses, works.get(dep, b"")):
+                stale = dep in self.data and seq < self.tasks[dep].since
+                if dep == key or stale or not self._want(dep, nbytes, addresses, works.get(dep, b"")):
                     self._return_missing(ts, dep, addresses, works.get(dep, b""))
                     return
                 waits.add(dep)
@@ -348,8 +353,6 @@ class WorkerState(Replicas):
             if ts.state in ("executing", "long-running"):
                 self._discard(ts)
                 running.append(ts)
-            elif ts.acquire:
-                self.outbox.replica_missing(key, [], ts.work)
             self._forget(ts)
         if running:
             self._take_back(running, "free")
@@ -449,7 +452,7 @@ class WorkerState(Replicas):
         """Drop what was to be said to a scheduler that is gone, except results and errors of tasks."""
         self.outbox.keep_outcomes()
         for ts in self.tasks.values():
-            ts.told = ts.spared = 0
+            ts.told = ts.spared = ts.since = 0
 
     def holding(self) -> list[list[Any]]:
         """[key, nbytes, type, work] of everything in memory."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from distributed.protocol.messages import AcquireReplicas, Key
+from distributed.protocol.messages import AcquireReplicas, Key, PeersGone
 from distributed.worker.state.core import Core
+from distributed.worker.state.instructions import HangUp
 from distributed.worker.state.tasks import TaskState
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -22,6 +23,8 @@ class Replicas(Core):
             work = works.get(key, b"")
             if key in self.data and self.tasks[key].work == work:
                 self._tell(self.tasks[key])
+            elif key in self.data and message.seq < self.tasks[key].since:
+                self.outbox.replica_missing(key, [], work)
             elif self._want(key, nbytes, addresses, work):
                 self.tasks[key].acquire = True
             else:
@@ -107,6 +110,13 @@ class Replicas(Core):
             else:
                 self._ask_again(ts)
 
+    def _handle_peers_gone(self, message: PeersGone, now: float) -> None:
+        """What was asked of them fails by itself; what was to be asked of them is not."""
+        self._instructions.append(HangUp(message.addresses))
+        for peer in message.addresses:
+            for ts in list(self.fetching.pending.get(peer, {}).values()):
+                self._not_delivered(ts, peer)
+
     def _ask_again(self, ts: TaskState) -> None:
         """Its request is over and brought nothing, but the same holder may be asked once more."""
         if ts.state == "flight" and self.tasks.get(ts.key) is ts:
@@ -130,8 +140,6 @@ class Replicas(Core):
                 self._move(ts, "fetch")
                 self.fetching.add(ts)
             return
-        if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
     def immovable(self, results: Iterable[tuple[Key, str]]) -> None:
@@ -149,8 +157,6 @@ class Replicas(Core):
             self._move(ts, "fetch")
             self.fetching.add(ts)
             return
-        if ts.acquire:
-            self.outbox.replica_missing(ts.key, ts.failed, ts.work)
         self._forget(ts)
 
     def scattered(
@@ -158,11 +164,13 @@ class Replicas(Core):
         items: Iterable[tuple[Key, Any, int, str]],
         nfrees: int = 0,
         works: Mapping[Key, bytes] = NOTHING,
+        since: int = 0,
     ) -> None:
         """Data sent straight to this worker: (key, value, nbytes, type name).
 
         It came on a connection of its own. The scheduler had begun ``nfrees`` FreeKeys for this worker before; those of
-        them that come later mean what was here before.
+        them that come later mean what was here before. So do orders
+        that were written when tasks had lower numbers than ``since``.
         """
         self._begin("scattered")
         for key, value, nbytes, typename in items:
@@ -172,7 +180,7 @@ class Replicas(Core):
                 self._make_way(ts)
                 ts = None
             if ts is not None and ts.state == "memory":
-                ts.spared = nfrees
+                ts.spared, ts.since = nfrees, since
                 self.nbytes += nbytes - ts.nbytes
                 self.data[key] = value
                 ts.nbytes, ts.type = nbytes, typename
@@ -192,8 +200,11 @@ class Replicas(Core):
                 waits, ts.waits = ts.waits, None
                 for dep in waits - {key}:
                     self._stop_waiting(key, dep)
-            ts.spared = nfrees
+            ts.spared, ts.since = nfrees, since
+            ordered = ts.acquire
             self._into_memory(ts, value, nbytes, typename)
+            if ordered:
+                self._tell(ts)
 
     def _into_memory(self, ts: TaskState, value: Any, nbytes: int, typename: str) -> None:
         self.data[ts.key] = value

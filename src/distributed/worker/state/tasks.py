@@ -134,6 +134,8 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
         The ReplicasAdded, counted since the registration, that told the scheduler of this copy.
     spared : int
         FreeKeys up to this number do not mean it: it was scattered after they had been written.
+    since : int
+        Nor do orders of a lower ``seq``: they had been written, and taken back, before.
     work : bytes
         What the key stands for, as the scheduler says; empty where the key says it.
     """
@@ -155,6 +157,7 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
     duration: float = 0.0
     told: int = 0
     spared: int = 0
+    since: int = 0
     work: bytes = b""
 
     def __repr__(self) -> str:

@@ -23,6 +23,13 @@ for descriptor in sys.argv[1].split():
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
+#: More than a buffer holds, on both streams.
+PRINT_MUCH = """
+import sys
+for stream in (sys.stdout, sys.stderr):
+    print("x" * 100_000, file=stream, flush=True)
+"""
+
 
 @pytest.fixture
 def begun() -> Iterator[list[subprocess.Popen[bytes]]]:
@@ -72,6 +79,31 @@ def test_readers_that_are_gone(bench: Bench, begun: list[subprocess.Popen[bytes]
     for process in reversed(begun):
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize("full", ["stdout", "stderr", "stdout stderr"])
+def test_output_on_a_full_disk(
+    bench: Bench, begun: list[subprocess.Popen[bytes]], tmp_path: Path, full: str
+) -> None:
+    """It is lost; tasks that print, and an ordered end, are none the worse for it."""
+    file = str(tmp_path / "network.json")
+    for words in (
+        command("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file),
+        command("dask_worker", "--scheduler-file", file, "--nthreads", "1"),
+        command("dask_worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny"),
+    ):
+        with open("/dev/full", "wb") as device:
+            streams = dict.fromkeys(full.split(), device)
+            begun.append(subprocess.Popen([sys.executable, *words], env=bench.env, **streams))  # type: ignore[call-overload]
+    with Client(read_scheduler_address(file, 30)) as client:
+        client.wait_for_workers(2, timeout=30)
+        for address in client.scheduler_info()["workers"]:
+            client.submit(exec, PRINT_MUCH, workers=address, pure=False).result(timeout=30)
+    for process in reversed(begun):
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
 
