@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
+
+from distributed import worker_client
 
 
 def note(folder: str, text: str) -> None:
@@ -199,6 +202,20 @@ def one(folder: str, *, delay: float = 0.0) -> str:
 def two(folder: str, *, delay: float = 0.0) -> str:
     """What it stands for then."""
     return _said("two", folder, delay)
+
+
+def holds_a_name(folder: str, key: str) -> str:
+    """A task whose client holds a name until it is noted that it may let go of it."""
+    with worker_client() as client:
+        future = client.submit(one, folder, key=key)
+        future.result()
+        note(folder, "holds")
+        while "let go" not in notes(folder):
+            time.sleep(0.02)
+        try:
+            return str(future.result())
+        except CancelledError:
+            return "cancelled"
 
 
 def _said(what: str, folder: str, delay: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_bench import FaultBench
-from fault_tasks import inc, notes, one, plus, two
+from fault_tasks import holds_a_name, inc, note, notes, one, plus, two
 from system_bench import Command, wait_until
 
 from distributed import Client, Future, wait
@@ -109,6 +109,25 @@ def stopped(command: Command, scheduler: Command) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_a_worker_that_was_given_up_holds_no_names_in_its_tasks(bench: FaultBench, notes_folder: str) -> None:
+    """The client of its tasks is as silent as it is, though its connection is open; it comes back with the worker."""
+    bench.configure(scheduler__worker_ttl="1s", worker__reconnect_timeout="30s")
+    scheduler, address = bench.scheduler()
+    command = bench.worker(address, "--name", "frozen", "--no-nanny")
+    with Client(address) as client:
+        client.wait_for_workers(1)
+        holder = client.submit(holds_a_name, notes_folder, "k", workers=["frozen"])
+        wait_until(lambda: "holds" in notes(notes_folder), "the task holds the name")
+        with stopped(command, scheduler):
+            bench.worker(address, "--name", "other")
+            future = client.submit(two, notes_folder, key="k")
+            assert future.result(timeout=30) == "two"
+        wait_until(lambda: len(client.scheduler_info()["workers"]) == 2, "it is back")
+        assert future.result(timeout=30) == "two"
+        note(notes_folder, "let go")
+        assert holder.result(timeout=30) in ("one", "two", "cancelled")  # run again it shares
 
 
 def test_two_clients_across_a_restart(bench: FaultBench, notes_folder: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from distributed.client.state import Call, ClientState, ClientTask, Function, Waiter
 from distributed.protocol.messages import (
     CancelAnswered,
@@ -26,6 +28,8 @@ from distributed.protocol.messages import (
     WantKeys,
 )
 from distributed.scheduler.state import SchedulerState, Settings
+from distributed.testing.simulation.outcomes import Outcomes
+from distributed.testing.simulation.workloads import RAISED
 from distributed.worker.state import WorkerState
 
 FN = b"f" * 16
@@ -400,3 +404,20 @@ def test_what_stands_on_data_that_is_gone_is_given_up_however_far() -> None:
     assert wanted.status == "cancelled"
     assert all(isinstance(message, ReleaseKeys) for message in state.drain())
     state.validate()
+
+
+def test_a_simulated_future_that_changes_its_work_is_found() -> None:
+    outcomes = Outcomes()
+    future = ClientTask("k", status="error", error=TaskError(b"one", exception_text=RAISED, blamed_key="k"))
+    outcomes.look([future])
+    future.status = "pending"
+    outcomes.look([future])
+    future.status, future.error = "error", TaskError(b"one", exception_text=RAISED, blamed_key="k")
+    outcomes.look([future])
+    for changed in (
+        ClientTask("k", status="finished", value=b"2"),
+        ClientTask("k", status="error", error=TaskError(b"two", exception_text=RAISED, blamed_key="k")),
+    ):
+        future.status, future.error, future.value = changed.status, changed.error, changed.value
+        with pytest.raises(AssertionError, match="the future on k had"):
+            outcomes.look([future])

@@ -283,6 +283,7 @@ class Client(
                     "versions": None,
                     "topics": list(self.topics),
                     "known": session.network(),
+                    **({"worker": self.worker_address} if self.worker_address else {}),
                 },
                 timeout=30,
             )

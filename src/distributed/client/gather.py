@@ -236,6 +236,13 @@ def _works_of(tasks: Iterable[ClientTask]) -> dict[str, Any]:
     return {"works": works} if works else {}
 
 
+def _failure_meanwhile(task: ClientTask) -> BaseException:
+    """Why there is no result any more, though there was one as it was asked for."""
+    if task.status in FAILED:
+        return failure_of(task)
+    return FutureCancelledError(task.key, "the future was released while its result was fetched")
+
+
 def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Future]]:
     """The records of all futures in a nested structure, by key; and what must live as long as they are needed."""
     held: list[Future] = []
@@ -246,6 +253,9 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
                 future = own(future, client)
                 held.append(future)
             tasks[future.key] = future._task
+        if len(tasks) < len(futures):
+            # Of two works under one key, one has ended without an outcome: that is what a caller has to hear.
+            tasks |= {future.key: future._task for future in futures if future._task.status in FAILED}
         return tasks, held
     found: dict[Key, ClientTask] = {}
     stack = [futures]
@@ -255,7 +265,9 @@ def tasks_of(futures: Any, client: Any) -> tuple[dict[Key, ClientTask], list[Fut
             if obj._client is not client:
                 obj = own(obj, client)
                 held.append(obj)
-            found[obj.key] = obj._task
+            have = found.setdefault(obj.key, obj._task)
+            if have is not obj._task and obj._task.status in FAILED:  # as above
+                found[obj.key] = obj._task
         elif isinstance(obj, dict):
             stack.extend(obj.values())
         elif isinstance(obj, list | tuple | set | frozenset):

@@ -120,6 +120,7 @@ class ScatterMixin:
                 [None] * len(came),
                 [typename for _, typename in came],
                 [where[key] for key, _ in came],
+                [work for key, work in zip(keys, works, strict=True) if key in where],
             ),
         )
         session.flush()

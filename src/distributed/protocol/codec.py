@@ -213,7 +213,7 @@ _COLUMNS: dict[type[Message], tuple[str, ...]] = {
     m.TasksFinished: ("keys", "seqs", "nbytes", "durations", "types", "values"),
     m.TasksErred: ("keys", "seqs", "errors"),
     m.TasksInMemory: ("keys", "values", "types", "workers", "works"),
-    m.TasksErredForClient: ("keys", "errors"),
+    m.TasksErredForClient: ("keys", "errors", "works"),
 }
 
 

@@ -261,6 +261,7 @@ class TasksErredForClient(Message):
     keys: list[WireKey]
     errors: list[TaskError]
     heard: int = -1
+    works: list[bytes] = []
 
 
 class TasksCancelled(Message):

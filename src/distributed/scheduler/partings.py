@@ -47,11 +47,14 @@ class Partings:
     ----------
     answers : dict of str to asyncio.Task
         What nannies say that were told to replace a worker, by the address of that worker.
+    task_clients : dict of str to str
+        Of clients that serve the tasks of a worker, whose connections are open: the address of that worker.
     """
 
     def __init__(self, hub: SchedulerBase) -> None:
         self._hub = hub
         self.answers: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self.task_clients: dict[str, str] = {}
 
     def carry_out(self) -> None:
         """Do what the machine decided. Before anybody else can register at these addresses."""
@@ -61,19 +64,30 @@ class Partings:
             stream = hub.unbind(ws.address)
             if stream is not None and not stream.closed:
                 self._part_from(stream, parting, reason)
+            if parting.unheard:
+                self._part_from_clients(ws.address, reason)
             if parting.ordered and ws.extra.get("nanny"):
                 self._order(ws, parting, reason)
         if parted:
             hub.note_workers_changed()
 
     def _part_from(self, stream: Connection, parting: Parting, reason: str) -> None:
-        if parting.ordered and not parting.stop:  # it does not hear
+        if parting.unheard:
             stream.abort(CommClosedError(f"the scheduler lets go of this worker: {reason}"))
             return
         with contextlib.suppress(CommClosedError):
             if parting.stop:
                 stream.send(CloseWorker(reason, nanny=parting.for_good))
             self._hub.spawn(stream.close(), name=f"hang up on {stream.peer_address}")
+
+    def _part_from_clients(self, worker: str, reason: str) -> None:
+        """The clients of a worker's tasks are in its process: if that lives after all, they come back as it does."""
+        for client in [client for client, address in self.task_clients.items() if address == worker]:
+            stream = self._hub._streams.get(client)
+            if stream is not None:
+                stream.abort(
+                    CommClosedError(f"the scheduler lets go of {worker}, whose tasks this serves: {reason}")
+                )
 
     def _order(self, ws: WorkerState, parting: Parting, reason: str) -> None:
         kwargs = {

@@ -194,9 +194,11 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
         versions: Any = None,
         topics: Iterable[str] = (),
         known: dict[str, Any] | None = None,
+        worker: str = "",
     ) -> dict[str, Any]:
         """Make this connection the stream of a client, which is told of events of ``topics``.
 
+        ``worker`` is the address of the worker whose tasks it serves, if it is such a client.
         ``known`` is what a returning client knows of the network: ``{"scheduler_id": ..., "workers": [address, ...]}``.
         """
         if self.refuses_client(client):
@@ -218,6 +220,8 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
 
         comm.answers = self.extensions["answers"].of(client)
         self._bind(comm, client, on_stream, self._client_closed)
+        if worker:
+            self.partings.task_clients[client] = worker
         self.client_joined(client, topics)
         logger.info("Client %s at %s", client, comm.peer_address)
         return {
@@ -360,6 +364,7 @@ class Scheduler(DataOperations, Peers, Vigil, Feeds, Draining, Replicas):
     def _client_closed(self, client: str, comm: Connection) -> None:
         if self._streams.get(client) is comm:
             self.unbind(client)
+            self.partings.task_clients.pop(client, None)
             self.state.client_disconnected(client, time.monotonic())
             self.client_lost(client)
             self.schedule_flush()

@@ -87,6 +87,8 @@ def handle(state: ClientState, piece: GraphPiece) -> None:
     """The next piece of a graph: every task is told, also those that are known, for others of the graph count on it."""
     known = state.tasks
     message = piece.message
+    if state._some_unknown:
+        works.tell_held(state, piece.tasks)
     told_before = piece.connection == state.nconnections
     pinned = state.pinned.setdefault(message.graph, [])
     number = state._outbox.number(message)

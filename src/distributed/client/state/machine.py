@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.client.state import fired, graphs, works
@@ -49,7 +49,7 @@ LOG_NKEYS = 100_000
 #: More than any number of a message.
 ANY_NUMBER = 1 << 62
 
-_MEMORY, _ERRED, _LOST = following("memory"), following("erred"), following("lost")
+_MEMORY, _LOST = following("memory"), following("lost")
 
 
 class ClientState:
@@ -110,7 +110,9 @@ class ClientState:
                     task.nfutures += 1
                     continue
                 if task.nfutures == 0 or task.status == "lost":
-                    task.known = task.shared = False  # the scheduler may have let it go
+                    task.known = False  # the scheduler may have let it go
+                    if task.shared:
+                        works.not_shared(task)
                     if task.status != "pending":
                         self._set(task, "submit")
                 task.nfutures += 1
@@ -152,7 +154,7 @@ class ClientState:
         """Futures were made on keys that this client need not have submitted."""
         self.handle_submit(tasks, True)
 
-    def handle_scatter(self, tasks: Iterable[ClientTask]) -> None:
+    def handle_scatter(self, tasks: Collection[ClientTask]) -> None:
         """Data of the user that a call to the scheduler carries: it knows the keys and our interest by that."""
         works.scatter(self, tasks)
 
@@ -281,15 +283,6 @@ class ClientState:
                 self._tell_if_unknown(task)
             if task.waiters is not None or task.twins is not None:
                 self._changed(task)
-
-    def _on_erred(self, message: TasksErredForClient) -> None:
-        self._note("erred", message.keys)
-        for key, error in zip(message.keys, message.errors, strict=True):
-            task = self._meant(key, message.heard)
-            if task is not None and task.status in _ERRED and key not in self._unanswered:
-                task.error = works.first_error(self, error)
-                task.value = None
-                self._set(task, "erred")
 
     def _on_cancelled(self, message: TasksCancelled) -> None:
         self._note("cancelled", message.keys)
@@ -578,7 +571,7 @@ def _sentence(reason: str, msg: str) -> str:
 
 _HANDLERS: dict[type, Callable[[ClientState, Any], None]] = {
     TasksInMemory: ClientState._on_memory,
-    TasksErredForClient: ClientState._on_erred,
+    TasksErredForClient: works.erred,
     TasksCancelled: ClientState._on_cancelled,
     TasksRefused: works.refused,
     CancelAnswered: ClientState._on_cancel_answered,

@@ -9,15 +9,28 @@ not, it says KeysTaken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from distributed.client.state.records import ENDED, ClientTask, mirror
-from distributed.client.state.table import TRANSITIONS
-from distributed.protocol.messages import Key, KeysTaken, LineageCut, TaskError, TasksInMemory, TasksRefused
+from distributed.client.state.table import TRANSITIONS, following
+from distributed.protocol.messages import (
+    Key,
+    KeysTaken,
+    LineageCut,
+    TaskError,
+    TasksErredForClient,
+    TasksInMemory,
+    TasksRefused,
+)
 
 if TYPE_CHECKING:
     from distributed.client.state.machine import ClientState
+
+_ERRED = following("erred")
+
+#: Why a future ends whose key stands for other work than it is of.
+GIVEN_AWAY = "the key stands for other work by now"
 
 
 def other_work(state: ClientState, have: ClientTask, task: ClientTask) -> ClientTask:
@@ -89,9 +102,20 @@ def taken(state: ClientState, message: KeysTaken) -> None:
     for key, work in zip(message.keys, message.works, strict=True):
         task = state._meant(key, message.heard)
         if task is not None:
+            if task.work != work and (task.call is not None or task.status != "pending"):
+                _learn(state, task, work)
+            if task.status == "cancelled":
+                continue
             task.shared = True
             task.work = work
             state.taken.append(key)
+
+
+def not_shared(task: ClientTask) -> None:
+    """A record that nobody held: what its own call is of may come under its key again."""
+    task.shared = False
+    if not task.nfutures and task.call is not None:
+        task.work = b""
 
 
 def first_error(state: ClientState, error: TaskError) -> TaskError:
@@ -102,15 +126,54 @@ def first_error(state: ClientState, error: TaskError) -> TaskError:
     return blamed.error or error
 
 
-def learn(state: ClientState, message: TasksInMemory) -> None:
+def erred(state: ClientState, message: TasksErredForClient) -> None:
+    state._note("erred", message.keys)
+    if message.works:
+        learn(state, message)
+    for key, error in zip(message.keys, message.errors, strict=True):
+        task = state._meant(key, message.heard)
+        if task is not None and task.status in _ERRED and key not in state._unanswered:
+            task.error = first_error(state, error)
+            task.value = None
+            state._set(task, "erred")
+
+
+def learn(state: ClientState, message: TasksInMemory | TasksErredForClient) -> None:
+    """What outcomes are of: those of other work than a record is known to be of do not reach it."""
     for key, work in zip(message.keys, message.works, strict=True):
         task = state._meant(key, message.heard)
-        if task is not None and work:
-            task.work = work
+        if task is not None and work and task.work != work and key not in state._unanswered:
+            _learn(state, task, work)
 
 
-def scatter(state: ClientState, tasks: Iterable[ClientTask]) -> None:
+def _learn(state: ClientState, task: ClientTask, work: bytes) -> None:
+    """A key stands for this. A future that is known to be of other work never changes it: it ends instead."""
+    if not task.work or not task.nfutures:
+        task.work = work
+    elif TRANSITIONS.get((task.status, "cancelled")):
+        task.reason = GIVEN_AWAY
+        state._doubt(task)
+        state._set(task, "cancelled")
+        state._outbox.release([task.key])  # the scheduler takes it for wanted
+
+
+def tell_held(state: ClientState, tasks: Iterable[ClientTask]) -> None:
+    """Other work comes under these keys: what live futures on them are of is to be told before.
+
+    After a connection was lost what has erred is not told again, so that the scheduler may know nothing of it.
+    """
+    for task in tasks:
+        have = state.tasks.get(task.key)
+        if have is None or not have.nfutures or have.known or have.status in ENDED:
+            continue
+        if have.call is not None or have.is_other(task):  # else lost data comes again
+            state._tell_if_unknown(have)
+
+
+def scatter(state: ClientState, tasks: Collection[ClientTask]) -> None:
     """Data that a call to the scheduler carries, under its number."""
+    if state._some_unknown:
+        tell_held(state, tasks)
     state._outbox.numbered += 1
     number = state._outbox.numbered
     for task in tasks:
@@ -189,12 +252,15 @@ def cut(state: ClientState, message: LineageCut) -> None:
 __all__ = [
     "cancel_dependents",
     "cut",
+    "erred",
     "first_error",
     "hold",
     "learn",
     "let_go_of_deps",
+    "not_shared",
     "other_work",
     "refused",
     "scatter",
     "taken",
+    "tell_held",
 ]

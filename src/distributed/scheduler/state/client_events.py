@@ -480,4 +480,4 @@ def report(s: Index, ts: TaskState, cs: ClientState) -> None:
         add_result(message, ts.key, None, ts.type, ts.who_has[0].address, ts.work)
     elif ts.state == "erred":
         assert ts.error is not None
-        s.outbox.erred(cs.name, ts.key, ts.error)
+        s.outbox.erred(cs.name, ts.key, ts.error, ts.work)

@@ -110,7 +110,7 @@ def to_erred(s: Index, ts: TaskState, error: TaskError) -> None:
         if ts.spec is not None:
             ts.spec.prefix.nerred += 1
         for client in ts.who_wants:
-            s.outbox.erred(client.name, ts.key, error)
+            s.outbox.erred(client.name, ts.key, error, ts.work)
         stack += [dependent for dependent in ts.dependents if dependent.state == "waiting"]
         _dependencies_served(s, ts)
 

@@ -66,13 +66,14 @@ class Outbox:
         self.send(client, message)
         return message
 
-    def erred(self, client: str, key: Key, error: TaskError) -> None:
-        last = self._last(client)
-        if type(last) is TasksErredForClient:
-            last.keys.append(key)
-            last.errors.append(error)
-        else:
-            self.send(client, TasksErredForClient([key], [error], self.heard_of.get(client, 0)))
+    def erred(self, client: str, key: Key, error: TaskError, work: bytes) -> None:
+        message = self._last(client)
+        if type(message) is not TasksErredForClient:
+            message = TasksErredForClient([], [], self.heard_of.get(client, 0))
+            self.send(client, message)
+        _add_work(message, work)
+        message.keys.append(key)
+        message.errors.append(error)
 
     def lost(self, client: str, key: Key) -> None:
         last = self._last(client)
@@ -169,9 +170,15 @@ def add_result(
 ) -> None:
     """Append one result to an open message."""
     if work or message.works:
-        message.works += [b""] * (len(message.keys) - len(message.works))
-        message.works.append(work)
+        _add_work(message, work)
     message.keys.append(key)
     message.values.append(value)
     message.types.append(typename)
     message.workers.append(worker)
+
+
+def _add_work(message: TasksInMemory | TasksErredForClient, work: bytes) -> None:
+    """Say what the key stands for that is appended next."""
+    if work or message.works:
+        message.works += [b""] * (len(message.keys) - len(message.works))
+        message.works.append(work)

@@ -23,6 +23,11 @@ class Parting:
     by_force: bool = False
     word: str = ""
 
+    @property
+    def unheard(self) -> bool:
+        """Whether it is let go of because it does not hear."""
+        return self.ordered and not self.stop
+
 
 #: Its connection is closed without a word. If it lives, it comes back, and what it holds is taken up.
 HANG_UP = Parting(word="hang up")

@@ -18,6 +18,7 @@ from distributed.protocol.messages import (
 from distributed.scheduler.state import SchedulerState, Settings, WorkerState
 from distributed.scheduler.state.partings import DISMISS, RENEW, REPLACE
 from distributed.testing.simulation.network import End, Wire
+from distributed.testing.simulation.outcomes import Outcomes
 from distributed.testing.simulation.reuse import Family, Work, client_task
 
 if TYPE_CHECKING:
@@ -264,6 +265,7 @@ class Client:
         self.futures: dict[str, ClientTask] = {}
         self.twins: dict[str, list[ClientTask]] = {}  # more futures on the keys of futures
         self.dead: dict[str, list[ClientTask]] = {}  # cancelled futures that the user still holds
+        self.outcomes = Outcomes()
         self.nsending = 0
         self.scattering: dict[str, Scatter] = {}
         self.after_scatter: dict[str, Callable[[], None]] = {}
@@ -328,6 +330,10 @@ class Client:
         if self.end is not None and self.registered:
             self.end.send(self.machine.drain())
         self.machine.take_woken()
+        for family in self.world.graph.families:
+            for key in family.keys:
+                if key in self.futures:
+                    self.outcomes.look((self.futures[key], *self.twins.get(key, ())))
         if self.network.worth_validating():
             self.machine.validate()
         if (self.machine.parked or self.machine.unpinning) and not self.goes_on:
@@ -430,6 +436,9 @@ class Client:
     def submit_graph(self, keys: list[str]) -> None:
         """The same as one graph, which goes out in small pieces; some graphs end before they are complete."""
         graph = self.world.graph
+        if not graph.named:
+            self.submit(keys)
+            return
         order = graph.order(*keys)
         self.send_graph(
             {key: graph.client_task(key) for key in order},

@@ -104,7 +104,7 @@ def add_generation(random: Random, family: Family) -> int:
             random.choice(("old", "new")) if not same_call else "same",
             deps,
             random.choice((0.001, 0.02, 0.1, 0.5)),
-            raises=random.random() < 0.08 and not same_call,
+            raises=random.random() < 0.2 and not same_call,
             data=random.randrange(1 << 30) if i == 0 and random.random() < 0.25 else None,
         )
     family.generations.append(works)

@@ -193,7 +193,7 @@ class Worker:
         if isinstance(result, list):
             self.machine.tasks_missing([(ts, list(result))])
         elif result is None:
-            self.machine.tasks_failed([(ts, TaskError(b"error", exception_text=RAISED))])
+            self.machine.tasks_failed([(ts, TaskError(bytes(ts.args), exception_text=RAISED))])
         else:
             nbytes = self.network.random.choice((28, 28, 1000, 10_000_000))
             payload = str(result).encode() if ts.group.inline and nbytes <= INLINE_NBYTES else None

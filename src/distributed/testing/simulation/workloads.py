@@ -38,6 +38,7 @@ class Graph:
         self.data: dict[str, int] = {}
         self.users: dict[str, str] = {}
         self.families: list[Family] = []
+        self.named = False  # whether users chose the keys; else these are hashes, and stand in no graph
         self.works: dict[str, Work] = {}  # of families, by what their arguments say
 
     def family_of(self, key: str) -> Family | None:
@@ -122,7 +123,8 @@ class Graph:
         task = self.tasks[key]
         name = key.partition("-")[0]
         function = Function(name.encode().ljust(16), b"pickled " + name.encode(), 100)
-        return ClientTask(key, Call(function, name, task.options), key.encode(), task.deps)
+        call = Call(function, name, task.options)
+        return ClientTask(key, call, key.encode(), task.deps, named=self.named)
 
 
 def some_seconds(random: Random) -> float:

@@ -115,6 +115,7 @@ class World:
         self.nsubmitted = 0
         self.random = self.network.random
         self.graph = Graph()
+        self.graph.named = seed % 2 == 0
         self.serial = 0
         self.scheduler: Scheduler | None = Scheduler(self, SETTINGS)
         self.workers: dict[str, Worker] = {}
