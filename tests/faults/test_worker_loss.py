@@ -91,7 +91,9 @@ def test_nannies_live_however_often_somebody_kills_their_workers(bench: FaultBen
     with Client(address) as client:
         killed: list[int] = []
         for i in range(5):
-            [pid] = wait_until(lambda: [pid for pid in command.children if pid not in killed], "a worker runs")
+            [pid] = wait_until(
+                lambda: [pid for pid in command.children if pid not in killed], "a worker runs"
+            )
             assert client.submit(inc, i).result(timeout=30) == i + 1
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
