@@ -319,7 +319,9 @@ class Run:
 
 def _left(dask_scheduler: Any) -> list[str]:
     """The first tasks that the scheduler still knows, and who wants them."""
-    tasks = list(dask_scheduler.state.tasks.values())
+    # What is published, or lies in a queue or variable, outlives its client: that of programs that were killed stays.
+    kept = {"published", "queues", "variables"}
+    tasks = [ts for ts in dask_scheduler.state.tasks.values() if not kept & {cs.name for cs in ts.who_wants}]
     return [f"{ts.key!r} {ts.state}, wanted by {[cs.name for cs in ts.who_wants]}" for ts in tasks[:10]]
 
 
